@@ -1,0 +1,277 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// A Hook is a pair of actions around a backup: Pre pauses the application or
+// dumps its data, Post undoes it. After is told how the whole run went. Each may
+// be nil.
+//
+// An action ends with its ctx. One that does not is left behind when its time is
+// over, and the run goes on as if it had failed: an application must not stay
+// paused because a hook hangs.
+type Hook struct {
+	Name     string        // unique in a pipeline; names its directory in the archive
+	Optional bool          // a failed Pre is reported and does not stop the run
+	Timeout  time.Duration // for each action; 0 means DefaultTimeout
+	Pre      func(context.Context, Moment) error
+	Post     func(context.Context, Moment) error
+	After    func(context.Context, Moment, Result) error
+
+	// Debt is what another process needs to run Post when this one died: its kind,
+	// arguments, references to secrets. Nil where no other process can.
+	Debt []byte
+}
+
+// DefaultTimeout is the time that an action of a hook has where it sets none.
+const DefaultTimeout = 10 * time.Minute
+
+// A Moment is what a hook is told.
+type Moment struct {
+	ID    ID     // the run, and the backup that it makes
+	Job   string //
+	Phase Phase  //
+	Dir   string // the hook's own directory: its files go into the archive as hooks/<name>/
+	Err   error  // what has gone wrong by then, for Post
+}
+
+// A Phase is the action that a hook is called for.
+type Phase string
+
+// The phases of a hook.
+const (
+	Pre   Phase = "pre"
+	Post  Phase = "post"
+	After Phase = "after"
+)
+
+// A Result is how a run went.
+type Result struct {
+	Outcome Outcome
+	Backup  Backup // as far as it is known
+	Agents  []AgentResult
+	Err     error // why, where the outcome is not OK
+}
+
+// An Outcome is how a run went as a whole.
+type Outcome string
+
+// The outcomes of a run.
+const (
+	OK       Outcome = "ok"       // everything as it should be
+	Degraded Outcome = "degraded" // enough copies, not all
+	Failed   Outcome = "failed"   // not enough copies
+)
+
+// An AgentResult is how one agent's part of a run went.
+type AgentResult struct {
+	Agent string
+	State State
+	Err   error // why, where the state is not Stored
+}
+
+// A State is how one agent stands to a backup.
+type State string
+
+// The states of an agent's part of a run.
+const (
+	Stored  State = "stored"  // the agent holds it, whole and checked
+	Missing State = "failed"  // the agent does not hold it
+	Pending State = "pending" // the agent will be asked again
+)
+
+// Debts remembers which posts are owed, so that a later process can pay after
+// this one was killed.
+type Debts interface {
+	// Owe returns when it is on disk that h's post is owed. It is called before
+	// h's pre starts; when it fails, the pre does not start.
+	Owe(ctx context.Context, h Hook, m Moment) error
+
+	// Paid strikes the debt off. It is called after h's post has ended.
+	Paid(ctx context.Context, h Hook, m Moment) error
+}
+
+// A Pipeline runs hooks around the reading of an application's data. It is not
+// changed while it runs; one Pipeline may run several times, not at once.
+type Pipeline struct {
+	Hooks    []Hook
+	MaxPause time.Duration            // from the first pre to the first post; 0 means no limit
+	Debts    Debts                    // nil: posts are owed in memory only
+	Dir      func(hook string) string // each hook's directory; nil: none
+}
+
+// ErrPause is the cause of a run that held its application for longer than
+// MaxPause.
+var ErrPause = errors.New("max_pause is over")
+
+// Run calls each hook's Pre in order, then body, then Post in reverse order for
+// every hook whose Pre was started, whatever happened: an error, a panic, the end
+// of ctx, a time limit. A failed Pre of a hook that is not optional keeps body
+// from being called.
+//
+// When MaxPause is over, body's context ends and the posts run at once, without
+// waiting for body; Run returns after both. Posts run with a context of their own
+// that the end of ctx does not touch. The error joins everything that failed but
+// the pres of optional hooks; the HookRuns tell of those.
+func (p Pipeline) Run(ctx context.Context, m Moment, body func(context.Context) error) ([]HookRun, error) {
+	r := &pipelineRun{Pipeline: p, moment: m}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if p.MaxPause > 0 {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeoutCause(ctx, p.MaxPause, fmt.Errorf("the application was held for %v: %w", p.MaxPause, ErrPause))
+		defer end()
+	}
+	err := r.pres(ctx)
+	ended := make(chan error, 1)
+	if err == nil {
+		go func() { ended <- contain("", func() error { return body(ctx) }) }()
+	} else {
+		ended <- err
+	}
+	var late bool
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		late, err = true, context.Cause(ctx)
+	}
+	posts := r.posts(context.WithoutCancel(ctx), err)
+	if late {
+		if e := <-ended; e != nil && !errors.Is(e, err) {
+			err = errors.Join(err, e)
+		}
+	}
+	return r.runs, errors.Join(err, posts)
+}
+
+// Tell calls each hook's After in order with the result. It is never owed: what
+// fails is reported and nothing else.
+func (p Pipeline) Tell(ctx context.Context, m Moment, res Result) error {
+	var errs []error
+	m.Phase = After
+	for _, h := range p.Hooks {
+		if h.After != nil {
+			errs = append(errs, h.call(ctx, After, func(ctx context.Context) error { return h.After(ctx, m, res) }))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A pipelineRun is one run of a pipeline.
+type pipelineRun struct {
+	Pipeline
+	moment  Moment
+	started []Hook
+	runs    []HookRun
+}
+
+func (r *pipelineRun) at(h Hook, phase Phase, err error) Moment {
+	m := r.moment
+	m.Phase, m.Err = phase, err
+	if r.Dir != nil {
+		m.Dir = r.Dir(h.Name)
+	}
+	return m
+}
+
+func (r *pipelineRun) pres(ctx context.Context) error {
+	for _, h := range r.Hooks {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		began := time.Now()
+		err := r.pre(ctx, h)
+		status := "ok"
+		if err != nil {
+			status = "failed"
+		}
+		r.runs = append(r.runs, HookRun{Name: h.Name, Status: status, Millis: time.Since(began).Milliseconds()})
+		if err != nil && (!h.Optional || ctx.Err() != nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *pipelineRun) pre(ctx context.Context, h Hook) error {
+	m := r.at(h, Pre, nil)
+	if r.Debts != nil && h.Post != nil {
+		if err := r.Debts.Owe(ctx, h, m); err != nil {
+			return fmt.Errorf("hook %s: noting what it owes: %w", h.Name, err)
+		}
+	}
+	r.started = append(r.started, h)
+	if h.Pre == nil {
+		return nil
+	}
+	return h.call(ctx, Pre, func(ctx context.Context) error { return h.Pre(ctx, m) })
+}
+
+func (r *pipelineRun) posts(ctx context.Context, cause error) error {
+	var errs []error
+	for i := len(r.started) - 1; i >= 0; i-- {
+		h := r.started[i]
+		if h.Post == nil {
+			continue
+		}
+		m := r.at(h, Post, cause)
+		err := h.call(ctx, Post, func(ctx context.Context) error { return h.Post(ctx, m) })
+		if err == nil && r.Debts != nil {
+			err = r.Debts.Paid(ctx, h, m)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// call runs one action within its time limit.
+func (h Hook) call(ctx context.Context, phase Phase, action func(context.Context) error) error {
+	limit := h.Timeout
+	if limit == 0 {
+		limit = DefaultTimeout
+	}
+	what := fmt.Sprintf("hook %s: %s", h.Name, phase)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("its time of %v is over: %w", limit, context.DeadlineExceeded))
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- contain(what, func() error { return action(ctx) }) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	// Give an action that obeys its context the moment it needs to clean up.
+	grace := time.NewTimer(leaveTime)
+	defer grace.Stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return fmt.Errorf("%s: %w: %w", what, context.Cause(ctx), errors.Unwrap(err))
+		}
+	case <-grace.C:
+	}
+	return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+}
+
+// leaveTime is how long an action whose time is over may take to return; posts
+// of a paused application begin within a second.
+const leaveTime = 500 * time.Millisecond
+
+// contain turns a panic of f into an error, and says what failed where what is
+// not empty.
+func contain(what string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		if err != nil && what != "" {
+			err = fmt.Errorf("%s: %w", what, err)
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,99 @@
+package object
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/transfer"
+)
+
+// A Store is the driver of one provider: named objects, ranges and parts. It is
+// what a new agent implements; Agent makes a core.Agent of it.
+//
+// Keys are those of the layout in this package's documentation: slashes between
+// words of [0-9A-Za-z._-]. A Store puts them below its own prefix or directory
+// and answers with keys without it.
+//
+// Methods return errors of one of the kinds of core, as *core.Error with Kind,
+// Code, RequestID and cause; agent, operation and id are added above. A missing
+// bucket, container or directory is ErrNoPlace, except where an upload would make
+// it. Methods end with their context, retry nothing, and are safe for concurrent
+// use.
+type Store interface {
+	// Put creates an object of all bytes of body, whose checksum is sum, and
+	// returns when it is durable. An object that is there is ErrExists and stays as
+	// it is; there is no instant at which a part of body is under the key.
+	Put(ctx context.Context, key string, body *io.SectionReader, sum core.CRC64) (Object, error)
+
+	// Range returns n bytes of o from off, n more than 0 and inside o.Size. When the
+	// key holds another version than o by now, it or the reader answers ErrChanged,
+	// when it holds none, ErrNotFound. A reader that ends early gives
+	// io.ErrUnexpectedEOF.
+	Range(ctx context.Context, o Object, off, n int64) (io.ReadCloser, error)
+
+	// Stat returns what is under a key, or ErrNotFound.
+	Stat(ctx context.Context, key string) (Object, error)
+
+	// List yields the objects whose keys begin with prefix, in byte order of the
+	// keys, page by page as the caller goes on. An error ends it. prefix is "" or a
+	// key up to and with a slash, or more of it.
+	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
+
+	// Delete removes an object; one that is not there is no error.
+	Delete(ctx context.Context, key string) error
+
+	// Begin starts an object of parts. token is [0-9a-z]{16}, random, and stays
+	// with the upload and, where the provider keeps it, with the object.
+	Begin(ctx context.Context, key, token string) (Multipart, error)
+
+	// Multiparts yields the uploads in parts that were begun and neither committed
+	// nor aborted, of all keys that begin with prefix: a whole key, or "".
+	Multiparts(ctx context.Context, prefix string) iter.Seq2[Multipart, error]
+
+	// Limits are the provider's, and what suits it.
+	Limits() transfer.Limits
+
+	// Close ends connections. It is called once, when no method runs.
+	Close() error
+}
+
+// An Object is one version of a stored object.
+type Object struct {
+	Key      string
+	Size     int64
+	Version  string     // ETag, generation, or what else changes with the bytes
+	Modified time.Time  // by the place's clock; zero where unknown
+	Token    string     // of the upload that made it; "" where not kept or not told
+	Sum      core.CRC64 // of all bytes, as the place computed it
+	Summed   bool       // whether Sum is known
+}
+
+// A Part is a piece of an archive.
+type Part = transfer.Part
+
+// A Multipart is an object in the making. Several processes may hold the same one.
+type Multipart interface {
+	Key() string
+	Token() string      // "" where the place does not tell
+	Started() time.Time // by the place's clock
+
+	// Parts are those that the place holds, in any order. What it cannot vouch for
+	// is left out.
+	Parts(ctx context.Context) ([]Part, error)
+
+	// Put stores one part, replacing what was there under its index, and returns
+	// when the place vouches for it. body has p.Size bytes of checksum p.CRC64.
+	Put(ctx context.Context, p Part, body *io.SectionReader) error
+
+	// Commit makes the object of all parts, in order and without a gap, and returns
+	// what the place then reports. ErrExists when the key is taken, and the parts
+	// stay until Abort; ErrNotFound when the upload is not there any more, perhaps
+	// because an earlier Commit succeeded.
+	Commit(ctx context.Context, parts []Part) (Object, error)
+
+	// Abort removes all parts; when there are none it does nothing.
+	Abort(ctx context.Context) error
+}

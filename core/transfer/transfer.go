@@ -1,0 +1,146 @@
+// Package transfer moves archives in parts: it plans them, sends them in
+// parallel, and goes on where an earlier try ended. It is the one part loop of
+// the product: no agent has its own.
+package transfer
+
+import (
+	"context"
+	"hash"
+	"io"
+
+	"github.com/minio/crc64nvme"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// A Part is a piece of an archive, and what identifies its bytes.
+type Part struct {
+	Index  int   // from 0
+	Offset int64 // in the archive
+	Size   int64 // bytes; more than 0
+	CRC64  core.CRC64
+}
+
+// Limits are what a place allows, and what suits it.
+type Limits struct {
+	PartSize int64 // bytes in a part where the archive's size does not ask for more
+	MaxPart  int64 // most bytes in a part; 0 means no limit
+	MaxParts int   // most parts of an archive; 0 means no limit
+	Workers  int   // parts in flight at once; at least 1
+}
+
+// roundTo keeps planned part sizes readable and aligned.
+const roundTo = 1 << 20
+
+// Plan returns the part size for an archive of about size bytes, 0 where nothing
+// is known. A tenth of the parts stays in reserve, for one that outgrows it.
+func (l Limits) Plan(size int64) int64 {
+	if l.MaxParts == 0 {
+		return l.PartSize
+	}
+	usual := int64(l.usualParts())
+	need := (size + usual - 1) / usual
+	need = (need + roundTo - 1) / roundTo * roundTo
+	return max(l.PartSize, need)
+}
+
+func (l Limits) usualParts() int { return max(1, l.MaxParts-l.MaxParts/10) }
+
+// SizeOf is the size of the part with an index, where Plan gave part. All parts
+// are equal, as some places demand, until the reserve is reached; there each of
+// ten groups has parts four times as large as the one before it.
+func (l Limits) SizeOf(part int64, index int) int64 {
+	if l.MaxParts == 0 || index < l.usualParts() {
+		return part
+	}
+	group := (index - l.usualParts()) / max(1, l.MaxParts/100)
+	for range group + 1 {
+		if part *= 4; l.MaxPart > 0 && part >= l.MaxPart {
+			return l.MaxPart
+		}
+	}
+	return part
+}
+
+// Send is one archive on its way.
+type Send struct {
+	Source   io.ReaderAt // as core.Source.Reader gives it
+	Limits   Limits
+	PartSize int64                                                // as Limits.Plan gave it
+	Have     []Part                                               // what the place holds of it from an earlier try
+	Put      func(context.Context, Part, *io.SectionReader) error // sends one part; called concurrently
+	Done     func(bytes int64)                                    // told of each part that the place holds; called concurrently
+}
+
+// Run reads the source in order to its end, computes the checksum of each part,
+// and sends those that the place does not hold. It returns all parts in order. It
+// keeps no bytes: a part is read once for its checksum and once to be sent.
+func (s Send) Run(ctx context.Context) ([]Part, error) {
+	have := make(map[Part]bool, len(s.Have))
+	for _, p := range s.Have {
+		have[p] = true
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, s.Limits.Workers) + 1) // and the reader
+	var parts []Part
+	group.Go(func() error {
+		return s.each(ctx, func(p Part) error {
+			if s.Limits.MaxParts > 0 && p.Index >= s.Limits.MaxParts {
+				return core.Errorf(core.ErrInvalid, "an archive of more than %d bytes is more than the place takes", p.Offset)
+			}
+			parts = append(parts, p)
+			if have[p] {
+				s.Done(p.Size)
+				return nil
+			}
+			group.Go(func() error { return s.put(ctx, p) })
+			return nil
+		})
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return parts, nil
+}
+
+func (s Send) put(ctx context.Context, p Part) error {
+	if err := s.Put(ctx, p, io.NewSectionReader(s.Source, p.Offset, p.Size)); err != nil {
+		return err
+	}
+	s.Done(p.Size)
+	return nil
+}
+
+// each calls f for each part of the source in order.
+func (s Send) each(ctx context.Context, f func(Part) error) error {
+	crc := crc64nvme.New()
+	buf := make([]byte, 256<<10)
+	for p := (Part{}); ; p = (Part{Index: p.Index + 1, Offset: p.Offset + p.Size}) {
+		size, err := Sum(io.NewSectionReader(s.Source, p.Offset, s.Limits.SizeOf(s.PartSize, p.Index)), crc, buf)
+		if err != nil {
+			return err
+		}
+		if size == 0 || ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		p.Size, p.CRC64 = size, core.CRC64(crc.Sum64())
+		if err := f(p); err != nil {
+			return err
+		}
+	}
+}
+
+// Sum sets crc to the checksum of r's bytes and returns their number.
+func Sum(r io.Reader, crc hash.Hash64, buf []byte) (int64, error) {
+	crc.Reset()
+	return io.CopyBuffer(crc, struct{ io.Reader }{r}, buf)
+}
+
+// Whole is the size and the checksum of all parts.
+func Whole(parts []Part) (size int64, sum core.CRC64) {
+	for _, p := range parts {
+		size, sum = size+p.Size, sum.Then(p.CRC64, p.Size)
+	}
+	return size, sum
+}
