@@ -65,7 +65,7 @@ func (l Limits) SizeOf(part int64, index int) int64 {
 
 // Send is one archive on its way.
 type Send struct {
-	Source   io.ReaderAt // as core.Source.Reader gives it
+	Source   func(context.Context) io.ReaderAt // as core.Source.Reader
 	Limits   Limits
 	PartSize int64                                                // as Limits.Plan gave it
 	Have     []Part                                               // what the place holds of it from an earlier try
@@ -105,7 +105,7 @@ func (s Send) Run(ctx context.Context) ([]Part, error) {
 }
 
 func (s Send) put(ctx context.Context, p Part) error {
-	if err := s.Put(ctx, p, io.NewSectionReader(s.Source, p.Offset, p.Size)); err != nil {
+	if err := s.Put(ctx, p, io.NewSectionReader(s.Source(ctx), p.Offset, p.Size)); err != nil {
 		return err
 	}
 	s.Done(p.Size)
@@ -114,10 +114,10 @@ func (s Send) put(ctx context.Context, p Part) error {
 
 // each calls f for each part of the source in order.
 func (s Send) each(ctx context.Context, f func(Part) error) error {
-	crc := crc64nvme.New()
+	source, crc := s.Source(ctx), crc64nvme.New()
 	buf := make([]byte, 256<<10)
 	for p := (Part{}); ; p = (Part{Index: p.Index + 1, Offset: p.Offset + p.Size}) {
-		size, err := Sum(io.NewSectionReader(s.Source, p.Offset, s.Limits.SizeOf(s.PartSize, p.Index)), crc, buf)
+		size, err := Sum(io.NewSectionReader(source, p.Offset, s.Limits.SizeOf(s.PartSize, p.Index)), crc, buf)
 		if err != nil {
 			return err
 		}

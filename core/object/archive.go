@@ -1,0 +1,175 @@
+package object
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// Open returns the stored archive of id, pinned to the version that is there now.
+func (a *Agent) Open(ctx context.Context, id core.ID) (core.Archive, error) {
+	c, err := a.begin(ctx, opOpen, id)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
+	b, o, err := c.find()
+	if err != nil {
+		return nil, c.error(err)
+	}
+	return &archive{a, b, o}, nil
+}
+
+// An archive is one stored archive.
+type archive struct {
+	agent  *Agent
+	backup core.Backup
+	object Object
+}
+
+func (r *archive) Backup() core.Backup { return r.backup }
+
+// Close has nothing to do: every reader of Range holds its own connection.
+func (r *archive) Close() error { return nil }
+
+func (r *archive) Range(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	c, err := r.agent.begin(ctx, opRead, r.backup.ID)
+	if err != nil {
+		return nil, err
+	}
+	if n < 0 {
+		n = r.backup.Size - off
+	}
+	if off < 0 || n < 0 || off > r.backup.Size || n > r.backup.Size-off {
+		c.end()
+		return nil, c.error(core.Errorf(core.ErrInvalid, "%d bytes from %d are not in an archive of %d", n, off, r.backup.Size))
+	}
+	rd := &reader{call: c, left: n, check: newCheck(r.backup, off, n)}
+	if n > 0 {
+		rd.body, err = r.agent.store.Range(c, r.object, off, n)
+	}
+	if err != nil {
+		defer c.end()
+		return nil, c.error(err)
+	}
+	c.leave()
+	return rd, nil
+}
+
+// A reader is one range on its way. Close of the agent ends it.
+type reader struct {
+	*call
+	body  io.ReadCloser // nil for no bytes
+	left  int64
+	check *check
+	err   error // what every further Read answers
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.err == nil && r.left == 0 {
+		r.err = r.finish(r.check.end())
+	}
+	if r.err != nil || len(p) == 0 {
+		return 0, r.err
+	}
+	n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
+	r.left -= int64(n)
+	if bad := r.check.write(p[:n]); bad != nil {
+		err = bad
+	} else if r.left == 0 {
+		err = nil // whatever comes after the last byte, finish decides
+	} else if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		r.err = r.error(err)
+	}
+	return n, r.err
+}
+
+func (r *reader) finish(damage error) error {
+	if damage != nil {
+		return r.error(damage)
+	}
+	return io.EOF
+}
+
+func (r *reader) Close() error {
+	if r.err == nil {
+		r.err = r.error(core.ErrClosed)
+	}
+	r.end()
+	if r.body == nil {
+		return nil
+	}
+	// What closing a body that is not read to its end reports means nothing.
+	_ = r.body.Close()
+	return nil
+}
+
+// A check compares the bytes of a range with the checksums of the metadata.
+type check struct {
+	backup  core.Backup
+	pos     int64     // of the next byte, in the archive
+	stop    int64     // where the range ends
+	sha     hash.Hash // nil unless the range is the whole archive
+	crc     hash.Hash64
+	covered bool // whether the chunk at pos began in the range and ends in it
+}
+
+func newCheck(b core.Backup, off, n int64) *check {
+	c := &check{backup: b, pos: off, stop: off + n}
+	if n == b.Size {
+		c.sha = sha256.New()
+	}
+	if b.Chunks.Size > 0 {
+		c.crc = crc64nvme.New()
+	}
+	return c
+}
+
+func (c *check) write(p []byte) error {
+	if c.sha != nil {
+		c.sha.Write(p)
+	}
+	if c.crc == nil {
+		c.pos += int64(len(p))
+		return nil
+	}
+	for len(p) > 0 {
+		i := c.pos / c.backup.Chunks.Size
+		start := i * c.backup.Chunks.Size
+		end := min(start+c.backup.Chunks.Size, c.backup.Size)
+		if c.pos == start {
+			c.covered = end <= c.stop
+			c.crc.Reset()
+		}
+		n := min(int64(len(p)), end-c.pos)
+		if c.covered {
+			c.crc.Write(p[:n])
+		}
+		c.pos, p = c.pos+n, p[n:]
+		if got := core.CRC64(c.crc.Sum64()); c.pos == end && c.covered && got != c.backup.Chunks.CRC64NVME[i] {
+			return core.Errorf(core.ErrDamaged, "bytes %d to %d of %s are not the ones that were stored", start, end, c.backup.Archive)
+		}
+	}
+	return nil
+}
+
+// end compares the whole, once all bytes of the range were written.
+func (c *check) end() error {
+	if c.sha == nil {
+		return nil
+	}
+	if got := hex.EncodeToString(c.sha.Sum(nil)); got != c.backup.SHA256 {
+		return core.Errorf(core.ErrDamaged, "%s has SHA-256 %s, its metadata says %s", c.backup.Archive, got, c.backup.SHA256)
+	}
+	return nil
+}

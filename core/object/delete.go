@@ -1,0 +1,78 @@
+package object
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// Delete marks the id as gone, then removes the metadata, then the archive.
+func (a *Agent) Delete(ctx context.Context, id core.ID) error {
+	c, err := a.begin(ctx, opDelete, id)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	return c.error(c.delete())
+}
+
+func (c *call) delete() error {
+	if err := c.id.Validate(); err != nil {
+		return err
+	}
+	store := c.agent.store
+	if _, err := store.Stat(c, metaKey(c.id)); err != nil {
+		return err
+	}
+	if err := c.mark(); err != nil {
+		return err
+	}
+	if err := store.Delete(c, metaKey(c.id)); err != nil {
+		return err
+	}
+	// The metadata may be damaged, so the archive is found by its id.
+	var archives []string
+	for o, err := range store.List(c, dataPrefix+string(c.id)) {
+		if err != nil {
+			return err
+		}
+		if dataID(o.Key) == c.id {
+			archives = append(archives, o.Key)
+		}
+	}
+	for _, key := range archives {
+		if err := store.Delete(c, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A goneMark is the content of the object gone/<id>.
+type goneMark struct {
+	Deleted time.Time `json:"deleted"`
+}
+
+func (c *call) mark() error {
+	doc, err := json.Marshal(goneMark{c.agent.env.Now().UTC().Truncate(time.Second)})
+	if err != nil {
+		return err
+	}
+	body := io.NewSectionReader(bytes.NewReader(doc), 0, int64(len(doc)))
+	_, err = c.agent.store.Put(c, goneKey(c.id), body, core.CRC64(crc64nvme.Checksum(doc)))
+	if err == nil || errors.Is(err, core.ErrExists) {
+		return nil
+	}
+	// The answer may be lost, not the mark.
+	if _, e := c.agent.store.Stat(c, goneKey(c.id)); e == nil {
+		return nil
+	}
+	return err
+}
