@@ -3,7 +3,10 @@ package core
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,6 +19,8 @@ import (
 // the same major version and a newer minor one is read, its unknown fields kept.
 const Schema = "1.0"
 
+const schemaMajor = 1
+
 // MaxMetadata is the largest metadata document, in bytes, that is written or read.
 const MaxMetadata = 1 << 20
 
@@ -27,7 +32,7 @@ const MaxMetadata = 1 << 20
 // A Backup that was read keeps the very bytes that it was read from, and Encode
 // returns those: fields that this version does not know survive being copied.
 type Backup struct {
-	Schema      string    `json:"schema"`                // "major.minor"; Encode sets an empty one
+	Schema      string    `json:"schema"`                // "major.minor" that it was read with; a new one gets Schema
 	ID          ID        `json:"id"`                    //
 	Job         string    `json:"job,omitzero"`          // the job that made it
 	Name        string    `json:"name,omitzero"`         // for people
@@ -87,28 +92,61 @@ type HookRun struct {
 }
 
 // Encode returns the metadata document: the bytes that the Backup was read from,
-// or, for a new one, its fields as JSON. What does not describe a backup that can
-// be stored is ErrInvalid. The caller owns the bytes.
+// or its fields as JSON when it is a new one, or was changed since. What does not
+// describe a backup that can be stored is ErrInvalid. The caller owns the bytes.
 func (b Backup) Encode() ([]byte, error) {
-	if b.raw != nil {
+	if b.asRead() {
 		return bytes.Clone(b.raw), nil
 	}
-	if b.Schema == "" {
-		b.Schema = Schema
-	}
-	b.Created = b.Created.UTC().Round(0)
+	b = b.stored()
 	if err := b.Validate(); err != nil {
 		return nil, err
 	}
+	doc, err := b.document(MaxMetadata)
+	return doc, b.invalid(err)
+}
+
+// asRead says whether all fields are still those of the document that b was read
+// from. A copy that got another id or size must not be stored as the old one.
+func (b Backup) asRead() bool {
+	if b.raw == nil {
+		return false
+	}
+	was, err := fieldsOf(b.raw)
+	b.raw, b.Created = nil, b.Created.UTC().Round(0)
+	return err == nil && reflect.DeepEqual(was, b)
+}
+
+// stored returns a new backup as it reads after it was stored, sharing nothing
+// with b that can be changed.
+func (b Backup) stored() Backup {
+	if b.asRead() {
+		return b
+	}
+	b.raw, b.Schema, b.Created = nil, Schema, b.Created.UTC().Round(0)
+	b.Recipients, b.Hooks = slices.Clone(b.Recipients), slices.Clone(b.Hooks)
+	b.Tags, b.Extra = maps.Clone(b.Tags), maps.Clone(b.Extra)
+	for k, v := range b.Extra {
+		b.Extra[k] = compact(v)
+	}
+	return b
+}
+
+// document is the JSON of b, which stored returned, of at most so many bytes. It
+// reads back as b or is an error.
+func (b Backup) document(most int) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
 	if err := enc.Encode(b); err != nil {
-		return nil, Errorf(ErrInvalid, "metadata of %s: %w", b.ID, err)
+		return nil, err
 	}
-	if buf.Len() > MaxMetadata {
-		return nil, Errorf(ErrInvalid, "metadata of %s has %d bytes, the most is %d", b.ID, buf.Len(), MaxMetadata)
+	if buf.Len() > most {
+		return nil, fmt.Errorf("it has %d bytes, the most is %d", buf.Len(), most)
+	}
+	if again, err := fieldsOf(buf.Bytes()); err != nil || !reflect.DeepEqual(again, b) {
+		return nil, errors.New("it would not read back as it is")
 	}
 	return buf.Bytes(), nil
 }
@@ -117,33 +155,52 @@ func (b Backup) Encode() ([]byte, error) {
 // name. What is no such document is ErrDamaged, a newer major schema
 // ErrUnsupported. It copies doc.
 func DecodeBackup(id ID, doc []byte) (Backup, error) {
-	var b Backup
-	if err := json.Unmarshal(doc, &b); err != nil {
-		// A newer major schema may have given a field another type.
-		if major := schemaOf(doc); major != "" && major != majorOf(Schema) {
-			return Backup{}, unknownSchema(id, major)
-		}
+	if len(doc) > MaxMetadata || !utf8.Valid(doc) {
+		return Backup{}, Errorf(ErrDamaged, "metadata is more than %d bytes or not UTF-8", MaxMetadata)
+	}
+	// The schema first: a newer major one may have given a field another type.
+	schema := schemaOf(doc)
+	major, known := majorOf(schema)
+	if known && major != schemaMajor {
+		return Backup{}, Errorf(ErrUnsupported, "metadata of schema %q, this version reads %d.x: use a newer offsite", clip(schema), schemaMajor)
+	}
+	b, err := fieldsOf(doc)
+	switch {
+	case err != nil:
+	case !known:
+		err = fmt.Errorf("its schema %q is no version", clip(schema))
+	case b.ID != id:
+		err = fmt.Errorf("it is of another id, %q", clip(string(b.ID)))
+	default:
+		err = b.check()
+	}
+	if err != nil {
 		return Backup{}, Errorf(ErrDamaged, "metadata is not understood: %w", err)
 	}
-	if majorOf(b.Schema) != majorOf(Schema) {
-		if b.Schema == "" {
-			return Backup{}, Errorf(ErrDamaged, "metadata has no schema")
-		}
-		return Backup{}, unknownSchema(id, b.Schema)
-	}
-	if b.ID != id {
-		return Backup{}, Errorf(ErrDamaged, "metadata is of another id, %q", clip(string(b.ID)))
-	}
-	if err := b.Validate(); err != nil {
-		return Backup{}, Errorf(ErrDamaged, "%w", err)
-	}
-	b.Created = b.Created.UTC()
 	b.raw = bytes.Clone(doc)
 	return b, nil
 }
 
-func unknownSchema(id ID, schema string) error {
-	return Errorf(ErrUnsupported, "backup %s has metadata of schema %q, this version reads %s.x: use a newer offsite", id, clip(schema), majorOf(Schema))
+func fieldsOf(doc []byte) (Backup, error) {
+	var b Backup
+	if err := json.Unmarshal(doc, &b); err != nil {
+		return Backup{}, err
+	}
+	b.Created = b.Created.UTC()
+	for k, v := range b.Extra {
+		b.Extra[k] = compact(v)
+	}
+	return b, nil
+}
+
+// compact returns JSON without the spaces between its tokens, and what is no JSON
+// as it is.
+func compact(v json.RawMessage) json.RawMessage {
+	var buf bytes.Buffer
+	if json.Compact(&buf, v) != nil {
+		return v
+	}
+	return buf.Bytes()
 }
 
 func schemaOf(doc []byte) string {
@@ -153,15 +210,13 @@ func schemaOf(doc []byte) string {
 	if err := json.Unmarshal(doc, &s); err != nil {
 		return ""
 	}
-	return majorOf(s.Schema)
+	return s.Schema
 }
 
-func majorOf(schema string) string {
-	major, _, _ := strings.Cut(schema, ".")
-	if _, err := strconv.ParseUint(major, 10, 32); err != nil {
-		return schema
-	}
-	return major
+func majorOf(schema string) (major uint64, ok bool) {
+	s, _, _ := strings.Cut(schema, ".")
+	major, err := strconv.ParseUint(s, 10, 32)
+	return major, err == nil
 }
 
 var (
@@ -182,47 +237,70 @@ func ArchiveKey(id ID, ext string) (string, error) {
 }
 
 // Validate answers ErrInvalid, naming the field, for metadata that cannot be
-// stored, or not exactly. It does not look at fields that are known only when the
-// archive is sealed while both Size and SHA256 are unset.
-func (b Backup) Validate() error {
-	if err := b.ValidateDraft(); err != nil {
+// stored, or not exactly.
+func (b Backup) Validate() error { return b.invalid(b.check()) }
+
+// sealRoom is how many bytes of its document a draft leaves to what is known
+// only when the archive is sealed; the checksums of 256 chunks take 8 KiB.
+const sealRoom = 64 << 10
+
+// ValidateDraft answers ErrInvalid for what must be right before the archive is
+// known: id, archive key, time, text that JSON can keep exactly, and not too much
+// of it.
+func (b Backup) ValidateDraft() error {
+	err := b.checkDraft()
+	if err == nil && !b.asRead() {
+		_, err = b.stored().document(MaxMetadata - sealRoom)
+	}
+	return b.invalid(err)
+}
+
+func (b Backup) invalid(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Errorf(ErrInvalid, "metadata of %q: %w", clip(string(b.ID)), err)
+}
+
+func (b Backup) check() error {
+	if err := b.checkDraft(); err != nil {
 		return err
 	}
-	if !sha256Hex.MatchString(b.SHA256) {
-		return b.invalid("sha256", "is not 64 characters of lower-case hex")
-	}
-	if b.Size < 0 || b.ContentSize < 0 || b.Entries < 0 {
-		return b.invalid("size", "is negative")
-	}
-	if err := b.Chunks.validate(b.Size); err != nil {
-		return b.invalid("chunks", err.Error())
-	}
-	if y := b.Created.UTC().Year(); y < 1 || y > 9999 {
-		return b.invalid("created", "is not between the years 1 and 9999")
-	}
-	if b.TOC != nil && (b.TOC.Offset < 0 || b.TOC.Size <= 0 || !sha256Hex.MatchString(b.TOC.SHA256)) {
-		return b.invalid("toc", "is no place in an archive")
+	switch {
+	case !sha256Hex.MatchString(b.SHA256):
+		return errors.New("sha256 is not 64 characters of lower-case hex")
+	case b.Size < 0 || b.ContentSize < 0 || b.Entries < 0:
+		return errors.New("a size is negative")
+	case !b.Chunks.cover(b.Size):
+		return fmt.Errorf("chunks do not cover %d bytes", b.Size)
+	case b.TOC != nil && (b.TOC.Offset < 0 || b.TOC.Size <= 0 || !sha256Hex.MatchString(b.TOC.SHA256)):
+		return errors.New("toc is no place in an archive")
 	}
 	return nil
 }
 
-// ValidateDraft answers ErrInvalid for what must be right before the archive is
-// known: id, archive key, and text that JSON can keep exactly.
-func (b Backup) ValidateDraft() error {
-	if err := b.ID.Validate(); err != nil {
+func (b Backup) checkDraft() error {
+	if err := b.ID.check(); err != nil {
 		return err
 	}
 	rest, ok := strings.CutPrefix(b.Archive, "data/"+string(b.ID))
 	if !ok || !extension.MatchString(rest) {
-		return b.invalid("archive", fmt.Sprintf("%q is not data/ and its own id with an extension", clip(b.Archive)))
+		return fmt.Errorf("archive %q is not data/ and its own id with an extension", clip(b.Archive))
 	}
+	if y := b.Created.UTC().Year(); b.Created.IsZero() || y < 1 || y > 9999 {
+		return errors.New("created is not set, or not between the years 1 and 9999")
+	}
+	return b.checkText()
+}
+
+func (b Backup) checkText() error {
 	texts := slices.Concat([]string{b.Job, b.Name, b.Origin.Host, b.Origin.Instance, b.MediaType, b.Encryption, b.Trigger}, b.Recipients)
 	for k, v := range b.Tags {
 		texts = append(texts, k, v)
 	}
 	for k, v := range b.Extra {
 		if texts = append(texts, k); !json.Valid(v) || !utf8.Valid(v) {
-			return b.invalid("extra", fmt.Sprintf("%q is no JSON", clip(k)))
+			return fmt.Errorf("extra %q is no JSON", clip(k))
 		}
 	}
 	for _, h := range b.Hooks {
@@ -230,22 +308,23 @@ func (b Backup) ValidateDraft() error {
 	}
 	for _, s := range texts {
 		if !utf8.ValidString(s) {
-			return b.invalid("text", fmt.Sprintf("%q is not UTF-8", clip(s)))
+			return fmt.Errorf("text %q is not UTF-8", clip(s))
 		}
 	}
 	return nil
 }
 
-func (b Backup) invalid(field, why string) error {
-	return Errorf(ErrInvalid, "metadata of %s: %s %s", b.ID, field, why)
-}
-
-func (c Chunks) validate(size int64) error {
+// cover says whether there are no chunks, or as many as size bytes need.
+func (c Chunks) cover(size int64) bool {
 	if c.Size == 0 && len(c.CRC64NVME) == 0 {
-		return nil
+		return true
 	}
-	if c.Size <= 0 || int64(len(c.CRC64NVME)) != (size+c.Size-1)/c.Size {
-		return fmt.Errorf("do not cover %d bytes", size)
+	if c.Size <= 0 {
+		return false
 	}
-	return nil
+	need := size / c.Size
+	if size%c.Size != 0 {
+		need++
+	}
+	return need == int64(len(c.CRC64NVME))
 }

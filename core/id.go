@@ -27,7 +27,7 @@ func NewID(now time.Time, chance io.Reader) (ID, error) {
 		return "", fmt.Errorf("no chance for an id: %w", err)
 	}
 	enc := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw[:])
-	return ID(now.UTC().Format(idTime) + "-" + strings.ToLower(enc[:idChance])), nil
+	return ParseID(now.UTC().Format(idTime) + "-" + strings.ToLower(enc[:idChance]))
 }
 
 // ParseID returns s as an ID, or ErrInvalid. It is the one place where ids are
@@ -39,12 +39,19 @@ func ParseID(s string) (ID, error) {
 
 // Validate answers ErrInvalid for what is no id.
 func (id ID) Validate() error {
+	if err := id.check(); err != nil {
+		return Errorf(ErrInvalid, "%w", err)
+	}
+	return nil
+}
+
+func (id ID) check() error {
 	ok := len(id) > 0 && len(id) <= idMax && id[0] != '-' && id[0] != '_'
 	for i := 0; ok && i < len(id); i++ {
 		ok = isAlnum(id[i]) || id[i] == '-' || id[i] == '_'
 	}
 	if !ok {
-		return Errorf(ErrInvalid, "%q is no id: letters, digits, - and _, at most %d, a letter or digit first", clip(string(id)), idMax)
+		return fmt.Errorf("%q is no id: letters, digits, - and _, at most %d, a letter or digit first", clip(string(id)), idMax)
 	}
 	return nil
 }
