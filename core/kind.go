@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -48,27 +49,40 @@ func (ks Kinds) Parse(place string) (Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	var known []string
 	for _, k := range ks {
 		if slices.Contains(k.Schemes, u.Scheme) {
 			c := k.Config()
 			return c, c.SetURL(u)
 		}
+	}
+	what := "a directory"
+	if u.Scheme != "" {
+		what = fmt.Sprintf("%q", clip(u.Scheme+":"))
+	}
+	return nil, Errorf(ErrInvalid, "no agent for %s here: known are %s", what, strings.Join(ks.known(), ", "))
+}
+
+// known are the words that places of these kinds begin with.
+func (ks Kinds) known() []string {
+	var known []string
+	for _, k := range ks {
 		for _, s := range k.Schemes {
-			if s != "" {
+			if s == "" {
+				known = append(known, "a directory")
+			} else {
 				known = append(known, s+":")
 			}
 		}
 	}
 	slices.Sort(known)
-	return nil, Errorf(ErrInvalid, "no agent for %q here: known are a directory and %s", clip(u.Scheme+":"), strings.Join(known, ", "))
+	return known
 }
 
 func parsePlace(place string) (*url.URL, error) {
-	scheme, _, ok := strings.Cut(place, ":")
 	if place == "" {
-		return nil, Errorf(ErrInvalid, "an empty place")
+		return nil, Errorf(ErrInvalid, "a place is empty")
 	}
+	scheme, _, ok := strings.Cut(place, ":")
 	// One letter is a drive, and a scheme has no slash.
 	if !ok || len(scheme) < 2 || strings.ContainsFunc(scheme, func(r rune) bool { return !strings.ContainsRune(schemeRunes, r) }) {
 		return &url.URL{Path: place}, nil
