@@ -10,7 +10,8 @@ import (
 
 // A File is a Source over a file that exists. Its bytes are read in place, never
 // copied; its metadata is computed in one pass that begins when it is opened. A
-// file that changes meanwhile is an error of kind ErrChanged.
+// file whose size or time changes from then on is an error of kind ErrChanged; an
+// agent sees from the checksums what changed otherwise.
 type File struct {
 	draft  Backup
 	file   *os.File
@@ -29,22 +30,35 @@ func OpenFile(path string, draft Backup, crc hash.Hash64) (*File, error) {
 	if err := draft.ValidateDraft(); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(path)
+	f, stat, err := openRegular(path)
 	if err != nil {
 		return nil, err
+	}
+	draft = draft.stored()
+	draft.Size = stat.Size()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &File{draft: draft, file: f, before: stat, cancel: cancel, done: make(chan struct{})}
+	go s.seal(ctx, crc)
+	return s, nil
+}
+
+func openRegular(path string) (*os.File, os.FileInfo, error) {
+	// Opening a pipe would wait for its writer.
+	if stat, err := os.Stat(path); err == nil && !stat.Mode().IsRegular() {
+		return nil, nil, Errorf(ErrInvalid, "%s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
 	}
 	stat, err := f.Stat()
 	if err == nil && !stat.Mode().IsRegular() {
 		err = Errorf(ErrInvalid, "%s is not a regular file", path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, nil, errors.Join(err, f.Close())
 	}
-	draft.Size = stat.Size()
-	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &File{draft: draft, file: f, before: stat, cancel: cancel, done: make(chan struct{})}
-	go s.seal(ctx, crc)
-	return s, nil
+	return f, stat, nil
 }
 
 // seal reads the file once.
@@ -55,8 +69,9 @@ func (s *File) seal(ctx context.Context, crc hash.Hash64) {
 	if s.err == nil {
 		s.err = s.unchanged()
 	}
-	s.sealed = s.draft
-	sums.Fill(&s.sealed)
+	b := s.draft
+	sums.Fill(&b)
+	s.sealed = b.stored()
 }
 
 // unchanged compares the open file, and what its path names now is not asked:
@@ -75,7 +90,8 @@ func (s *File) unchanged() error {
 // Draft returns what OpenFile was given, with the file's size.
 func (s *File) Draft() Backup { return s.draft }
 
-// Reader reads the file.
+// Reader reads the file. It answers the error that Backup answers once there is
+// one.
 func (s *File) Reader(ctx context.Context) io.ReaderAt { return fileReader{ctx, s} }
 
 type fileReader struct {
@@ -87,7 +103,19 @@ func (r fileReader) ReadAt(p []byte, off int64) (int, error) {
 	if r.ctx.Err() != nil {
 		return 0, context.Cause(r.ctx)
 	}
+	if r.s.isSealed() && r.s.err != nil {
+		return 0, r.s.err
+	}
 	return r.s.file.ReadAt(p, off)
+}
+
+func (s *File) isSealed() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // Backup waits until the file has been read once.

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Upload stores the file at path as one backup and returns the metadata that was
-// stored. metadata is what the caller knows: an empty ID, Created or Archive is
-// made up, size and checksums are the file's. Calling it again with the ID that
-// it was called with goes on with an upload that was interrupted.
+// Upload stores the file at path as one backup and returns the metadata that the
+// agent has of it then. metadata is what the caller knows: an empty ID, Created
+// or Archive is made up, size and checksums are the file's. Calling it again with
+// the ID that it was called with goes on with an upload that was interrupted.
 func Upload(ctx context.Context, agent Agent, path string, metadata Backup) (_ Backup, err error) {
 	if metadata.Created.IsZero() {
 		metadata.Created = time.Now()
@@ -35,7 +35,7 @@ func Upload(ctx context.Context, agent Agent, path string, metadata Backup) (_ B
 	if err := agent.Upload(ctx, src); err != nil {
 		return Backup{}, err
 	}
-	return src.Backup(ctx)
+	return agent.Get(ctx, metadata.ID)
 }
 
 var trailing = regexp.MustCompile(`(\.[a-z0-9]{1,8}){0,3}$`)
