@@ -5,11 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"hash"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 )
 
@@ -20,43 +17,29 @@ const downloads = 4
 // returns its metadata. What is at path appears there whole and checked, or not
 // at all; a file that is there already is ErrExists. The partial file beside it,
 // .NAME.ID.partial, stays when the download is interrupted, and the next one
-// fetches only the chunks that it lacks.
+// fetches only the chunks that it lacks. While one download runs, another of the
+// same id to the same path is ErrUnavailable.
 func Download(ctx context.Context, agent Agent, id ID, path string) (_ Backup, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return Backup{}, Errorf(ErrExists, "%s is there already", path)
+	if err := id.Validate(); err != nil {
+		return Backup{}, err
 	}
+	p, err := newPartial(path, id)
+	if err != nil {
+		return Backup{}, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
 	archive, err := agent.Open(ctx, id)
 	if err != nil {
 		return Backup{}, err
 	}
 	defer func() { err = errors.Join(err, archive.Close()) }()
-	partial := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+string(id)+".partial")
-	if err := fetch(ctx, archive, partial); err != nil {
+	if err := p.open(archive.Backup().Size); err != nil {
 		return Backup{}, err
 	}
-	return archive.Backup(), publish(partial, path)
-}
-
-// fetch fills the file at partial with the archive and syncs it.
-func fetch(ctx context.Context, archive Archive, partial string) (err error) {
-	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
+	if err := newDownload(archive, p).run(ctx); err != nil {
+		return Backup{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	d := newDownload(archive, f)
-	stat, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	d.again = stat.Size() > 0
-	if err := f.Truncate(d.backup.Size); err != nil {
-		return err
-	}
-	if err := d.run(ctx); err != nil {
-		return err
-	}
-	return f.Sync()
+	return archive.Backup(), p.publish()
 }
 
 // A download fills a file with an archive, range by range, while one goroutine
@@ -70,13 +53,12 @@ type download struct {
 	done    []chan struct{} // closed when the range of that index is there
 }
 
-func newDownload(archive Archive, f *os.File) *download {
-	d := &download{archive: archive, backup: archive.Backup(), file: f}
-	d.step = d.backup.Chunks.Size
-	if d.step == 0 {
-		d.step = minChunk
+func newDownload(archive Archive, p *partial) *download {
+	d := &download{archive: archive, backup: archive.Backup(), file: p.file, again: p.again}
+	if d.step = d.backup.Chunks.Size; d.step == 0 {
+		d.step = chunkSize(d.backup.Size)
 	}
-	for range (d.backup.Size + d.step - 1) / d.step {
+	for off := int64(0); d.backup.Size-off > 0; off += min(d.step, d.backup.Size-off) {
 		d.done = append(d.done, make(chan struct{}))
 	}
 	return d
@@ -121,23 +103,43 @@ func (d *download) run(ctx context.Context) error {
 func (d *download) ensure(ctx context.Context, i int) error {
 	off := int64(i) * d.step
 	n := min(d.step, d.backup.Size-off)
-	if d.has(i, off, n) {
+	if d.has(ctx, i, off, n) {
 		return nil
 	}
 	r, err := d.archive.Range(ctx, off, n)
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(onlyWriter{io.NewOffsetWriter(d.file, off)}, onlyReader{r}, make([]byte, 256<<10))
+	w := &section{d.file, off, n}
+	err = d.copy(ctx, w, r)
+	if err == nil && w.left != 0 {
+		err = Errorf(ErrDamaged, "archive of %s ended %d bytes early", d.backup.ID, w.left)
+	}
 	return errors.Join(err, r.Close())
 }
 
-func (d *download) has(i int, off, n int64) bool {
+// A section takes the bytes of one range and not one more: the next range may be
+// there, and hashed, already.
+type section struct {
+	file      *os.File
+	off, left int64
+}
+
+func (s *section) Write(p []byte) (int, error) {
+	if int64(len(p)) > s.left {
+		return 0, Errorf(ErrDamaged, "more bytes than were asked for")
+	}
+	n, err := s.file.WriteAt(p, s.off)
+	s.off, s.left = s.off+int64(n), s.left-int64(n)
+	return n, err
+}
+
+func (d *download) has(ctx context.Context, i int, off, n int64) bool {
 	if !d.again || d.backup.Chunks.Size == 0 {
 		return false
 	}
 	crc := NewCRC64()
-	_, err := io.Copy(crc, io.NewSectionReader(d.file, off, n))
+	err := d.copy(ctx, crc, io.NewSectionReader(d.file, off, n))
 	return err == nil && CRC64(crc.Sum64()) == d.backup.Chunks.CRC64NVME[i]
 }
 
@@ -150,7 +152,9 @@ func (d *download) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if err := d.hash(sum, int64(i)*d.step); err != nil {
+		off := int64(i) * d.step
+		n := min(d.step, d.backup.Size-off)
+		if err := d.copy(ctx, sum, io.NewSectionReader(d.file, off, n)); err != nil {
 			return err
 		}
 	}
@@ -160,42 +164,21 @@ func (d *download) follow(ctx context.Context) error {
 	return nil
 }
 
-func (d *download) hash(sum hash.Hash, off int64) error {
-	_, err := io.CopyBuffer(sum, onlyReader{io.NewSectionReader(d.file, off, min(d.step, d.backup.Size-off))}, make([]byte, 256<<10))
+func (d *download) copy(ctx context.Context, w io.Writer, r io.Reader) error {
+	_, err := io.CopyBuffer(w, untilDone{ctx, r}, make([]byte, 256<<10))
 	return err
 }
 
-// onlyReader and onlyWriter keep io.CopyBuffer to its buffer.
-type onlyReader struct{ io.Reader }
-type onlyWriter struct{ io.Writer }
-
-// publish gives a complete file its name, never replacing another, and syncs the
-// directory.
-func publish(partial, path string) error {
-	err := os.Link(partial, path)
-	switch {
-	case err == nil:
-		err = os.Remove(partial)
-	case errors.Is(err, fs.ErrExist):
-		return Errorf(ErrExists, "%s is there already", path)
-	default: // no hard links here
-		if _, stat := os.Lstat(path); stat == nil {
-			return Errorf(ErrExists, "%s is there already", path)
-		}
-		err = os.Rename(partial, path)
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+// untilDone is a reader that ends with ctx, and has no method that would keep
+// io.CopyBuffer from its buffer.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
+func (u untilDone) Read(p []byte) (int, error) {
+	if u.ctx.Err() != nil {
+		return 0, context.Cause(u.ctx)
 	}
-	// Some systems cannot sync a directory; the file itself is synced.
-	_ = d.Sync()
-	return d.Close()
+	return u.r.Read(p)
 }

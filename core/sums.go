@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc64"
+	"strconv"
 )
 
 // A CRC64 is a CRC-64/NVME checksum. As text it is 16 characters of lower-case
@@ -58,8 +59,8 @@ func (c CRC64) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%016x", 
 
 // UnmarshalText reads 16 characters of lower-case hex.
 func (c *CRC64) UnmarshalText(text []byte) error {
-	var v uint64
-	if _, err := fmt.Sscanf(string(text), "%016x", &v); err != nil || fmt.Sprintf("%016x", v) != string(text) {
+	v, err := strconv.ParseUint(string(text), 16, 64)
+	if err != nil || fmt.Sprintf("%016x", v) != string(text) {
 		return fmt.Errorf("%q is no CRC-64 of 16 characters of lower-case hex", clip(string(text)))
 	}
 	*c = CRC64(v)
@@ -70,6 +71,15 @@ const (
 	minChunk  = 16 << 20
 	maxChunks = 256
 )
+
+// chunkSize is the size of the chunks of an archive of size bytes.
+func chunkSize(size int64) int64 {
+	chunk := int64(minChunk)
+	for (size-1)/chunk >= maxChunks {
+		chunk *= 2
+	}
+	return chunk
+}
 
 // Sums computes, in one pass over the bytes of an archive, what its metadata says
 // of them: size, SHA-256 and the checksums of its chunks. A chunk has 16 MiB, or
