@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -92,7 +93,8 @@ type Debts interface {
 	// h's pre starts; when it fails, the pre does not start.
 	Owe(ctx context.Context, h Hook, m Moment) error
 
-	// Paid strikes the debt off. It is called after h's post has ended.
+	// Paid strikes the debt off. It is called after h's post has ended well: one
+	// that failed, or was left behind, is still owed.
 	Paid(ctx context.Context, h Hook, m Moment) error
 }
 
@@ -100,7 +102,7 @@ type Debts interface {
 // changed while it runs; one Pipeline may run several times, not at once.
 type Pipeline struct {
 	Hooks    []Hook
-	MaxPause time.Duration            // from the first pre to the first post; 0 means no limit
+	MaxPause time.Duration            // from the first pre to the first post, where a hook has either; 0 means no limit
 	Debts    Debts                    // nil: posts are owed in memory only
 	Dir      func(hook string) string // each hook's directory; nil: none
 }
@@ -122,29 +124,19 @@ func (p Pipeline) Run(ctx context.Context, m Moment, body func(context.Context) 
 	r := &pipelineRun{Pipeline: p, moment: m}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	if p.MaxPause > 0 {
+	if p.MaxPause > 0 && slices.ContainsFunc(p.Hooks, Hook.pauses) {
 		var end context.CancelFunc
 		ctx, end = context.WithTimeoutCause(ctx, p.MaxPause, fmt.Errorf("the application was held for %v: %w", p.MaxPause, ErrPause))
 		defer end()
 	}
 	err := r.pres(ctx)
-	ended := make(chan error, 1)
+	var left <-chan error
 	if err == nil {
-		go func() { ended <- contain("", func() error { return body(ctx) }) }()
-	} else {
-		ended <- err
-	}
-	var late bool
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		late, err = true, context.Cause(ctx)
+		left, err = wait(ctx, start(func() error { return body(ctx) }))
 	}
 	posts := r.posts(context.WithoutCancel(ctx), err)
-	if late {
-		if e := <-ended; e != nil && !errors.Is(e, err) {
-			err = errors.Join(err, e)
-		}
+	if left != nil {
+		err = both(err, <-left)
 	}
 	return r.runs, errors.Join(err, posts)
 }
@@ -184,8 +176,11 @@ func (r *pipelineRun) pres(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if !h.pauses() {
+			continue
+		}
 		began := time.Now()
-		err := r.pre(ctx, h)
+		err := contain(func() error { return r.pre(ctx, h) })
 		status := "ok"
 		if err != nil {
 			status = "failed"
@@ -219,15 +214,24 @@ func (r *pipelineRun) posts(ctx context.Context, cause error) error {
 		if h.Post == nil {
 			continue
 		}
-		m := r.at(h, Post, cause)
-		err := h.call(ctx, Post, func(ctx context.Context) error { return h.Post(ctx, m) })
-		if err == nil && r.Debts != nil {
-			err = r.Debts.Paid(ctx, h, m)
-		}
-		errs = append(errs, err)
+		errs = append(errs, contain(func() error { return r.post(ctx, h, cause) }))
 	}
 	return errors.Join(errs...)
 }
+
+func (r *pipelineRun) post(ctx context.Context, h Hook, cause error) error {
+	m := r.at(h, Post, cause)
+	err := h.call(ctx, Post, func(ctx context.Context) error { return h.Post(ctx, m) })
+	if err != nil || r.Debts == nil {
+		return err
+	}
+	if err := r.Debts.Paid(ctx, h, m); err != nil {
+		return fmt.Errorf("hook %s: striking off what it owed: %w", h.Name, err)
+	}
+	return nil
+}
+
+func (h Hook) pauses() bool { return h.Pre != nil || h.Post != nil }
 
 // call runs one action within its time limit.
 func (h Hook) call(ctx context.Context, phase Phase, action func(context.Context) error) error {
@@ -235,42 +239,75 @@ func (h Hook) call(ctx context.Context, phase Phase, action func(context.Context
 	if limit == 0 {
 		limit = DefaultTimeout
 	}
-	what := fmt.Sprintf("hook %s: %s", h.Name, phase)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("its time of %v is over: %w", limit, context.DeadlineExceeded))
 	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- contain(what, func() error { return action(ctx) }) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	// Give an action that obeys its context the moment it needs to clean up.
-	grace := time.NewTimer(leaveTime)
-	defer grace.Stop()
-	select {
-	case err := <-ended:
-		if err != nil {
-			return fmt.Errorf("%s: %w: %w", what, context.Cause(ctx), errors.Unwrap(err))
+	left, err := wait(ctx, start(func() error { return action(ctx) }))
+	if left != nil {
+		// Give an action that obeys its context the moment it needs to clean up.
+		grace := time.NewTimer(leaveTime)
+		defer grace.Stop()
+		select {
+		case e := <-left:
+			err = both(err, e)
+		case <-grace.C:
 		}
-	case <-grace.C:
 	}
-	return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	if err != nil {
+		return fmt.Errorf("hook %s: %s: %w", h.Name, phase, err)
+	}
+	return nil
 }
 
 // leaveTime is how long an action whose time is over may take to return; posts
 // of a paused application begin within a second.
 const leaveTime = 500 * time.Millisecond
 
-// contain turns a panic of f into an error, and says what failed where what is
-// not empty.
-func contain(what string, f func() error) (err error) {
+// start runs f and gives what it returned. A panic is an error, and so is an f
+// that ends its goroutine.
+func start(f func() error) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		err := errors.New("ended without an answer")
+		defer func() { ended <- err }()
+		err = contain(f)
+	}()
+	return ended
+}
+
+// wait returns what was ended with. When ctx is over before, that is why, and
+// left is what is still to come.
+func wait(ctx context.Context, ended <-chan error) (left <-chan error, err error) {
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		select {
+		case err = <-ended:
+		default:
+			return ended, context.Cause(ctx)
+		}
+	}
+	if err != nil && ctx.Err() != nil {
+		err = both(context.Cause(ctx), err)
+	}
+	return nil, err
+}
+
+// both is an error that was caused by another, saying each once.
+func both(cause, err error) error {
+	switch {
+	case err == nil:
+		return cause
+	case errors.Is(err, cause):
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
+}
+
+// contain turns a panic of f into an error.
+func contain(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-		if err != nil && what != "" {
-			err = fmt.Errorf("%s: %w", what, err)
 		}
 	}()
 	return f()
