@@ -7,6 +7,7 @@ import (
 	"context"
 	"hash"
 	"io"
+	"math"
 
 	"github.com/minio/crc64nvme"
 	"golang.org/x/sync/errgroup"
@@ -36,29 +37,39 @@ const roundTo = 1 << 20
 // Plan returns the part size for an archive of about size bytes, 0 where nothing
 // is known. A tenth of the parts stays in reserve, for one that outgrows it.
 func (l Limits) Plan(size int64) int64 {
-	if l.MaxParts == 0 {
-		return l.PartSize
+	part := l.PartSize
+	if l.MaxParts > 0 && size > 0 {
+		need := (size-1)/int64(l.usualParts()) + 1
+		part = max(part, (need-1)/roundTo*roundTo+roundTo)
 	}
-	usual := int64(l.usualParts())
-	need := (size + usual - 1) / usual
-	need = (need + roundTo - 1) / roundTo * roundTo
-	return max(l.PartSize, need)
+	if l.MaxPart > 0 {
+		part = min(part, l.MaxPart)
+	}
+	return part
 }
 
-func (l Limits) usualParts() int { return max(1, l.MaxParts-l.MaxParts/10) }
+func (l Limits) usualParts() int { return l.MaxParts - l.reserve() }
+
+func (l Limits) reserve() int { return min((l.MaxParts+9)/10, l.MaxParts-1) }
 
 // SizeOf is the size of the part with an index, where Plan gave part. All parts
 // are equal, as some places demand, until the reserve is reached; there each of
-// ten groups has parts four times as large as the one before it.
+// ten groups has parts four times as large as the one before it. So an archive
+// may be a thousand times as large as planned, as far as MaxPart lets it.
 func (l Limits) SizeOf(part int64, index int) int64 {
 	if l.MaxParts == 0 || index < l.usualParts() {
 		return part
 	}
-	group := (index - l.usualParts()) / max(1, l.MaxParts/100)
-	for range group + 1 {
-		if part *= 4; l.MaxPart > 0 && part >= l.MaxPart {
-			return l.MaxPart
+	most := l.MaxPart
+	if most == 0 {
+		most = math.MaxInt64
+	}
+	left := l.MaxParts - index
+	for range min(10, 10-(left-1)*10/max(1, l.reserve())) {
+		if part > most/4 {
+			return most
 		}
+		part *= 4
 	}
 	return part
 }
@@ -87,7 +98,7 @@ func (s Send) Run(ctx context.Context) ([]Part, error) {
 	group.Go(func() error {
 		return s.each(ctx, func(p Part) error {
 			if s.Limits.MaxParts > 0 && p.Index >= s.Limits.MaxParts {
-				return core.Errorf(core.ErrInvalid, "an archive of more than %d bytes is more than the place takes", p.Offset)
+				return core.Errorf(core.ErrUnsupported, "the archive is more than the %d bytes that the place takes in %d parts", p.Offset, p.Index)
 			}
 			parts = append(parts, p)
 			if have[p] {
