@@ -114,13 +114,13 @@ var ErrPause = errors.New("max_pause is over")
 // Run calls each hook's Pre in order, then body, then Post in reverse order for
 // every hook whose Pre was started, whatever happened: an error, a panic, the end
 // of ctx, a time limit. A failed Pre of a hook that is not optional keeps body
-// from being called.
+// from being called. body gets how each Pre went.
 //
 // When MaxPause is over, body's context ends and the posts run at once, without
 // waiting for body; Run returns after both. Posts run with a context of their own
 // that the end of ctx does not touch. The error joins everything that failed but
-// the pres of optional hooks; the HookRuns tell of those.
-func (p Pipeline) Run(ctx context.Context, m Moment, body func(context.Context) error) ([]HookRun, error) {
+// the pres of optional hooks; what body gets tells of those.
+func (p Pipeline) Run(ctx context.Context, m Moment, body func(context.Context, []HookRun) error) error {
 	r := &pipelineRun{Pipeline: p, moment: m}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -132,13 +132,13 @@ func (p Pipeline) Run(ctx context.Context, m Moment, body func(context.Context) 
 	err := r.pres(ctx)
 	var left <-chan error
 	if err == nil {
-		left, err = wait(ctx, start(func() error { return body(ctx) }))
+		left, err = wait(ctx, start(func() error { return body(ctx, r.runs) }))
 	}
 	posts := r.posts(context.WithoutCancel(ctx), err)
 	if left != nil {
 		err = both(err, <-left)
 	}
-	return r.runs, errors.Join(err, posts)
+	return errors.Join(err, posts)
 }
 
 // Tell calls each hook's After in order with the result. It is never owed: what
