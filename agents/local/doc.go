@@ -1,0 +1,20 @@
+// Package local is the agent that keeps backups in a directory: a second disk, a
+// mounted share, a stick.
+//
+// The directory is made, with mode 0700, when the first byte is stored; files have
+// mode 0600. Files of others that lie in it are left alone. Links in it are not
+// followed, not even to another place in it; the directory itself may be one, and
+// anything in it may be a mount point but tmp, data and meta alone: a name is given
+// to a file by a rename, which stays in one file system.
+//
+// Every file is synced before it gets its name, and its directory after that. On
+// Linux and macOS the name is given by a rename that replaces nothing, elsewhere, and
+// where the file system does not offer that, by a hard link, and where there are
+// none of those, under a claim. The directory is opened anew for each operation, so
+// that one that was moved away, or mounted later, is not mistaken for the one that
+// its path names now.
+//
+// A call ends with its context between two operations of the system. An operation
+// on a network file system that does not answer cannot be interrupted: mount such a
+// place so that it answers with an error ("soft").
+package local

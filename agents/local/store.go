@@ -1,0 +1,108 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/offsite-backup/offsite/core/filetree"
+)
+
+// A tree is the directory as a filetree.FS. os.Root keeps every name inside of it.
+type tree struct{ dir string }
+
+var _ filetree.FS = tree{}
+
+// in opens the directory for one operation.
+func (t tree) in(ctx context.Context, f func(*os.Root) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	root, err := os.OpenRoot(t.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(root), root.Close())
+}
+
+func (t tree) OpenFile(ctx context.Context, name string, flag int) (file filetree.File, err error) {
+	err = t.in(ctx, func(root *os.Root) error {
+		f, err := root.OpenFile(name, flag|noBlock, 0o600)
+		if err == nil {
+			file = f
+		}
+		return err
+	})
+	return file, err
+}
+
+func (t tree) Lstat(ctx context.Context, name string) (info fs.FileInfo, err error) {
+	err = t.in(ctx, func(root *os.Root) error {
+		info, err = root.Lstat(name)
+		return err
+	})
+	return info, err
+}
+
+func (t tree) ReadDir(ctx context.Context, name string) (infos []fs.FileInfo, err error) {
+	err = t.in(ctx, func(root *os.Root) error {
+		d, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		infos, err = d.Readdir(-1)
+		return errors.Join(err, d.Close())
+	})
+	return infos, err
+}
+
+func (t tree) Mkdir(ctx context.Context, name string) error {
+	if name == "." {
+		return t.make(ctx)
+	}
+	return t.in(ctx, func(root *os.Root) error { return root.Mkdir(name, 0o700) })
+}
+
+// make makes the place, and syncs each directory that something new is in.
+func (t tree) make(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	err := os.Mkdir(t.dir, 0o700)
+	above := tree{filepath.Dir(t.dir)}
+	if errors.Is(err, fs.ErrNotExist) && above != t {
+		if err := above.make(ctx); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		err = os.Mkdir(t.dir, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	return above.SyncDir(ctx, ".")
+}
+
+func (t tree) Remove(ctx context.Context, name string) error {
+	return t.in(ctx, func(root *os.Root) error { return root.Remove(name) })
+}
+
+func (t tree) RenameNoReplace(ctx context.Context, from, to string) error {
+	return t.in(ctx, func(root *os.Root) error { return renameNoReplace(root, from, to) })
+}
+
+func (t tree) Link(ctx context.Context, from, to string) error {
+	return t.in(ctx, func(root *os.Root) error { return orUnsupported(root.Link(from, to)) })
+}
+
+func (t tree) Rename(ctx context.Context, from, to string) error {
+	return t.in(ctx, func(root *os.Root) error { return root.Rename(from, to) })
+}
+
+func (t tree) SyncDir(ctx context.Context, name string) error {
+	return t.in(ctx, func(root *os.Root) error { return syncDir(root, name) })
+}
+
+// Close has nothing to close.
+func (t tree) Close() error { return nil }

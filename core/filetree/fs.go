@@ -1,0 +1,85 @@
+package filetree
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// An FS is the directory that a Store keeps its objects in: what a local
+// directory and a directory on an SFTP server have in common.
+//
+// Names are slash-separated and relative to that directory, the place; "." is the
+// place itself. Every name of a Store is valid by fs.ValidPath. Whatever lies in the
+// place, symbolic links too, an FS reads and writes nothing outside of it.
+//
+// Errors answer errors.Is with fs.ErrNotExist, fs.ErrExist and fs.ErrPermission
+// where they mean that, whatever it takes to find out; Kind says what any of them
+// means. A method that the place does not offer answers errors.ErrUnsupported.
+//
+// Methods end with their context, and so do those of a File with the context that
+// it was opened with. They retry nothing and are safe for concurrent use.
+type FS interface {
+	// OpenFile opens a file. flag is os.O_RDONLY, os.O_WRONLY, or
+	// os.O_WRONLY|os.O_CREATE|os.O_EXCL; a new file has mode 0600. A Store asks for
+	// the first two only where Lstat has found a regular file.
+	OpenFile(ctx context.Context, name string, flag int) (File, error)
+
+	// Lstat describes what has a name, a symbolic link itself.
+	Lstat(ctx context.Context, name string) (fs.FileInfo, error)
+
+	// ReadDir describes everything in a directory as Lstat does, in any order. What
+	// vanishes meanwhile may be left out.
+	ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error)
+
+	// Mkdir makes a directory of mode 0700. For "." it also makes the directories
+	// above the place that are missing, and syncs what it made those in.
+	Mkdir(ctx context.Context, name string) error
+
+	// Remove removes a file. It never removes a directory with something in it.
+	Remove(ctx context.Context, name string) error
+
+	// RenameNoReplace gives a file another name in one step, fs.ErrExist when that
+	// is taken.
+	RenameNoReplace(ctx context.Context, from, to string) error
+
+	// Link gives a file a second name, fs.ErrExist when that is taken.
+	Link(ctx context.Context, from, to string) error
+
+	// Rename gives a file another name. It may replace what has it, in one step.
+	Rename(ctx context.Context, from, to string) error
+
+	// SyncDir makes the names in a directory survive a loss of power. Where that is
+	// not offered, or not needed, it does nothing.
+	SyncDir(ctx context.Context, name string) error
+
+	// Kind is what an error of this FS or one of its files means. It is not asked
+	// for errors that have a kind of core.
+	Kind(err error) core.ErrorKind
+
+	// Close ends connections. No method runs then, and no file is open.
+	Close() error
+}
+
+// A File is an open file of an FS. Whoever opened it closes it.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+
+	// Stat describes the file as it is now.
+	Stat() (fs.FileInfo, error)
+
+	// Truncate sets the size of a file that is open for writing.
+	Truncate(size int64) error
+
+	// Sync makes content and size survive a loss of power. Where the place does not
+	// offer that, it does nothing.
+	Sync() error
+
+	io.Closer
+}
+
+var _ File = (*os.File)(nil)
