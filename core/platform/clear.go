@@ -1,0 +1,96 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// sweepTime bounds how long a command waits for places to be swept.
+const sweepTime = 10 * time.Second
+
+// A clearing is what is left of runs whose process was killed.
+type clearing struct {
+	mu      sync.Mutex
+	entries []*entry
+	clean   []string // agents at which nothing is left
+}
+
+// clear takes over what is left of dead runs. Spools are removed at once; what
+// lies at agents goes when they are swept. Uploads that may be gone on with stay
+// as they are.
+func clear(dead []*entry, now time.Time) *clearing {
+	c := &clearing{}
+	for _, e := range dead {
+		if e.unfinished(now) {
+			_ = e.release()
+			continue
+		}
+		if e.Spool != "" {
+			if err := os.Remove(e.Spool); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				_ = e.release()
+				continue
+			}
+		}
+		c.entries = append(c.entries, e)
+	}
+	return c
+}
+
+// own says whether an id is of a run that is over.
+func (c *clearing) own(id core.ID) bool {
+	return slices.ContainsFunc(c.entries, func(e *entry) bool { return e.ID == id })
+}
+
+// sweep removes what the dead runs left at an agent, where they may have.
+func (c *clearing) sweep(ctx context.Context, a core.Agent) {
+	if !slices.ContainsFunc(c.entries, func(e *entry) bool { return slices.Contains(e.Agents, a.Name()) }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	if sweepAll(ctx, a, c.own) == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.clean = append(c.clean, a.Name())
+	}
+}
+
+// settle ends the records of runs of which nothing is left anywhere.
+func (c *clearing) settle() (err error) {
+	for _, e := range c.entries {
+		err = errors.Join(err, e.settle(c.clean))
+	}
+	return err
+}
+
+func (c *clearing) release() (err error) {
+	for _, e := range c.entries {
+		err = errors.Join(err, e.release())
+	}
+	return err
+}
+
+// sweep removes what is left at an agent of one id.
+func sweep(ctx context.Context, a core.Agent, id core.ID) error {
+	return sweepAll(ctx, a, func(other core.ID) bool { return other == id })
+}
+
+func sweepAll(ctx context.Context, a core.Agent, own func(core.ID) bool) (err error) {
+	s, ok := a.(core.Sweeper)
+	if !ok {
+		return nil // a place that leaves nothing
+	}
+	for l, e := range s.Sweep(ctx, own) {
+		if e != nil && (l.ID == "" || own(l.ID)) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}

@@ -1,0 +1,17 @@
+// Package platform makes backups and brings them back: it runs hooks, packs once,
+// and sends the same bytes to every agent at once.
+//
+// Data flows one way. The archive is written to a spool file, and each agent reads
+// behind the writer in its own time:
+//
+//	hooks -> archive.Pack -> spool -> agent
+//	                               -> agent
+//
+// What a run still owes is in the state folder before it is owed, so that the
+// next command can clear up after one that was killed:
+//
+//	runs/<id>/run.json    what runs, or ran; removed when nothing of it is left
+//	runs/<id>/lock        held by the process that runs it
+//	runs/<id>/hooks/      what hooks dumped for the archive
+//	runs/<id>/archive     the spool, unless that has a folder of its own
+package platform

@@ -1,0 +1,225 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// listIdle is how long a list waits for an agent that says nothing.
+const listIdle = 30 * time.Second
+
+// List returns what all agents hold. They are asked at once, and one that does
+// not answer holds the others up for no longer than half a minute.
+func (p *Platform) List(ctx context.Context) Listing {
+	held := make([]held, len(p.Agents))
+	var all sync.WaitGroup
+	for i, a := range p.Agents {
+		all.Go(func() { held[i] = holdings(ctx, a) })
+	}
+	all.Wait()
+	return merge(held)
+}
+
+// Get returns one backup over all agents; ErrNotFound when no agent has it and
+// all could be asked.
+func (p *Platform) Get(ctx context.Context, id core.ID) (Row, error) {
+	if err := id.Validate(); err != nil {
+		return Row{}, err
+	}
+	all := make([]held, len(p.Agents))
+	var asked sync.WaitGroup
+	for i, a := range p.Agents {
+		asked.Go(func() {
+			all[i] = held{agent: a.Name()}
+			switch b, err := a.Get(ctx, id); {
+			case err == nil:
+				all[i].backups = map[core.ID]holding{id: {backup: b}}
+			case errors.Is(err, core.ErrDamaged) || errors.Is(err, core.ErrUnsupported):
+				all[i].backups = map[core.ID]holding{id: {err: err}}
+			case !errors.Is(err, core.ErrNotFound):
+				all[i].err = err
+			}
+		})
+	}
+	asked.Wait()
+	l := merge(all)
+	if len(l.Rows) == 1 {
+		return l.Rows[0], nil
+	}
+	if err := l.Err(); err != nil {
+		return Row{}, err
+	}
+	return Row{}, core.Errorf(core.ErrNotFound, "no backup %s at %s", id, strings.Join(names(p.Agents), ", "))
+}
+
+// Latest returns the newest backup that some agent can give, of a job where one
+// is named. Where several jobs have backups one must be: ErrInvalid.
+func (p *Platform) Latest(ctx context.Context, job string) (core.ID, error) {
+	l := p.List(ctx)
+	jobs := map[string]bool{}
+	var newest core.Backup
+	for _, row := range l.Rows {
+		if !slices.Contains(slices.Collect(maps.Values(row.Copies)), Stored) || job != "" && row.Backup.Job != job {
+			continue
+		}
+		jobs[row.Backup.Job] = true
+		if newest.ID == "" || !row.Backup.Created.Before(newest.Created) {
+			newest = row.Backup
+		}
+	}
+	switch {
+	case len(jobs) > 1:
+		return "", core.Errorf(core.ErrInvalid, "there are backups of several jobs, name one: %s", quoteAll(slices.Sorted(maps.Keys(jobs))))
+	case newest.ID != "":
+		return newest.ID, nil
+	case l.Err() != nil:
+		return "", l.Err()
+	case job != "":
+		return "", core.Errorf(core.ErrNotFound, "no backup of job %q at %s", job, strings.Join(names(p.Agents), ", "))
+	}
+	return "", core.Errorf(core.ErrNotFound, "no backup at %s", strings.Join(names(p.Agents), ", "))
+}
+
+func quoteAll(words []string) string {
+	for i, w := range words {
+		words[i] = fmt.Sprintf("%q", w)
+	}
+	return strings.Join(words, ", ")
+}
+
+// Err joins the errors of agents that could not be read.
+func (l Listing) Err() error {
+	var errs []error
+	for _, agent := range slices.Sorted(maps.Keys(l.Errors)) {
+		errs = append(errs, l.Errors[agent])
+	}
+	return errors.Join(errs...)
+}
+
+// held is what one agent holds.
+type held struct {
+	agent   string
+	backups map[core.ID]holding
+	err     error // why the list is not complete
+}
+
+type holding struct {
+	backup core.Backup
+	err    error // why it cannot be read
+}
+
+func holdings(ctx context.Context, a core.Agent) held {
+	h := held{agent: a.Name(), backups: map[core.ID]holding{}}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := core.Errorf(core.ErrUnavailable, "%s: list: nothing came for %v", a.Name(), listIdle)
+	watch := time.AfterFunc(listIdle, func() { cancel(silent) })
+	defer watch.Stop()
+	for b, err := range a.List(ctx) {
+		watch.Reset(listIdle)
+		if err != nil && b.ID == "" {
+			h.err = err
+			break
+		}
+		h.backups[b.ID] = holding{b, err}
+	}
+	return h
+}
+
+func merge(all []held) Listing {
+	l := Listing{Errors: map[string]error{}}
+	ids := map[core.ID]bool{}
+	for _, h := range all {
+		if h.err != nil {
+			l.Errors[h.agent] = h.err
+		}
+		for id := range h.backups {
+			ids[id] = true
+		}
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(ids), core.ID.Compare) {
+		l.Rows = append(l.Rows, row(id, all))
+	}
+	return l
+}
+
+// row puts one backup's copies side by side.
+func row(id core.ID, all []held) Row {
+	r := Row{Backup: usual(id, all), Copies: map[string]Copy{}, Errors: map[string]error{}}
+	for _, h := range all {
+		got, ok := h.backups[id]
+		switch {
+		case !ok && h.err != nil:
+			r.Copies[h.agent] = Unknown
+		case !ok:
+			r.Copies[h.agent] = Missing
+		case got.err != nil:
+			r.Copies[h.agent], r.Errors[h.agent] = Damaged, got.err
+		case !sameBytes(got.backup, r.Backup):
+			r.Copies[h.agent] = Differs
+		default:
+			r.Copies[h.agent] = Stored
+		}
+	}
+	return r
+}
+
+// usual is the metadata that most agents have, of several the first agent's.
+func usual(id core.ID, all []held) core.Backup {
+	best, most := core.Backup{ID: id}, 0
+	for _, h := range all {
+		got, ok := h.backups[id]
+		if !ok || got.err != nil {
+			continue
+		}
+		same := 0
+		for _, other := range all {
+			if o, ok := other.backups[id]; ok && o.err == nil && sameBytes(o.backup, got.backup) {
+				same++
+			}
+		}
+		if same > most {
+			best, most = got.backup, same
+		}
+	}
+	return best
+}
+
+func sameBytes(a, b core.Backup) bool { return a.Size == b.Size && a.SHA256 == b.SHA256 }
+
+// Delete removes a backup from every agent that has it; ErrNotFound when none has
+// and all could be asked.
+func (p *Platform) Delete(ctx context.Context, id core.ID) ([]core.AgentResult, error) {
+	if err := id.Validate(); err != nil {
+		return nil, err
+	}
+	results := make([]core.AgentResult, len(p.Agents))
+	var all sync.WaitGroup
+	for i, a := range p.Agents {
+		all.Go(func() {
+			results[i] = core.AgentResult{Agent: a.Name(), State: core.Missing, Err: a.Delete(ctx, id)}
+		})
+	}
+	all.Wait()
+	c := &copies{id: id}
+	for i := range results {
+		err := results[i].Err
+		if err == nil || errors.Is(err, core.ErrNotFound) {
+			continue
+		}
+		results[i].State = core.Stored
+		c.errs = append(c.errs, err)
+	}
+	if len(c.errs) == 0 && !slices.ContainsFunc(results, func(r core.AgentResult) bool { return r.Err == nil }) {
+		return results, core.Errorf(core.ErrNotFound, "no backup %s at %s", id, strings.Join(names(p.Agents), ", "))
+	}
+	return results, errors.Join(c.errs...)
+}

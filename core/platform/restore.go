@@ -1,0 +1,237 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/archive"
+)
+
+// Restore puts the content of a backup into the directory dest, which must be
+// absent or empty unless o says otherwise, and whose parent must exist. It is
+// filled beside it as DEST.partial-ID and renamed when it is complete. The agents
+// are asked in order; when one fails, the next one goes on, and when one proves
+// damaged, the restore begins again with the next.
+func (p *Platform) Restore(ctx context.Context, id core.ID, dest string, o RestoreOptions) (_ Restored, err error) {
+	c, err := p.copies(ctx, id)
+	if err != nil {
+		return Restored{}, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if c.Backup().TOC == nil {
+		return Restored{}, core.Errorf(core.ErrUnsupported, "%s was uploaded as it is, nothing inside it can be listed or restored: use download", id)
+	}
+	r := &restore{copies: c, options: o}
+	for {
+		t, err := newTarget(dest, id, o.Overwrite)
+		if err != nil {
+			return Restored{}, err
+		}
+		failed, _ := c.current(ctx)
+		stats, err := r.fill(ctx, t)
+		if err == nil {
+			done := Restored{c.Backup(), c.agent(), stats.Entries, stats.ContentSize, stats.Odd, stats.Lost}
+			return done, t.publish()
+		}
+		if err = errors.Join(err, t.discard()); !errors.Is(err, core.ErrDamaged) || !c.drop(failed, err) {
+			return Restored{}, err
+		}
+	}
+}
+
+// A restore is one Restore on its way.
+type restore struct {
+	*copies
+	options RestoreOptions
+	reader  *archive.Reader // where only a part is restored
+}
+
+func (r *restore) fill(ctx context.Context, t *target) (archive.ExtractStats, error) {
+	o := archive.ExtractOptions{
+		Below: r.options.Below, Owners: r.options.Owners, Devices: r.options.Devices, SetID: r.options.SetID,
+		Overwrite: r.options.Overwrite, Report: r.options.Odd,
+	}
+	if len(r.options.Files) == 0 && r.options.Below == "" {
+		return r.all(ctx, t, o)
+	}
+	return r.some(ctx, t, o)
+}
+
+// all extracts the whole archive in one stream.
+func (r *restore) all(ctx context.Context, t *target, o archive.ExtractOptions) (_ archive.ExtractStats, err error) {
+	stored, err := r.Range(ctx, 0, -1)
+	if err != nil {
+		return archive.ExtractStats{}, err
+	}
+	defer func() { err = errors.Join(err, stored.Close()) }()
+	// Decompressing stops at the end of the tar stream, checking at the end of the
+	// archive.
+	checked := &remember{Reader: stored}
+	tar, err := archive.Decompress(ctx, checked)
+	if err != nil {
+		return archive.ExtractStats{}, err
+	}
+	stats, err := archive.Extract(ctx, tar, t.root, o)
+	if err = errors.Join(err, tar.Close()); err == nil {
+		_, err = io.Copy(io.Discard, checked)
+	}
+	if checked.err != nil && !errors.Is(err, checked.err) {
+		err = errors.Join(checked.err, err) // damage found below shows as nonsense above
+	}
+	return stats, err
+}
+
+// A remember keeps the error of a reader, whatever those above make of it.
+type remember struct {
+	io.Reader
+	err error
+}
+
+func (r *remember) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+// some extracts what was named, each name in one stream that begins at its first
+// entry.
+func (r *restore) some(ctx context.Context, t *target, o archive.ExtractOptions) (sum archive.ExtractStats, err error) {
+	if r.reader, err = r.contents(ctx); err != nil {
+		return sum, err
+	}
+	o.Content = r.content
+	wanted := r.options.Files
+	if len(wanted) == 0 {
+		wanted = []string{r.options.Below}
+	}
+	for _, name := range wanted {
+		stats, err := r.named(ctx, t, name, o)
+		if err != nil {
+			return sum, err
+		}
+		sum.Entries += stats.Entries
+		sum.ContentSize += stats.ContentSize
+		sum.Lost += stats.Lost
+		sum.Odd += stats.Odd
+	}
+	return sum, nil
+}
+
+func (r *restore) named(ctx context.Context, t *target, name string, o archive.ExtractOptions) (_ archive.ExtractStats, err error) {
+	name = entryName(name)
+	var first archive.Entry
+	for e, err := range r.reader.List(ctx, name) {
+		if err != nil {
+			return archive.ExtractStats{}, err
+		}
+		if o.Limit++; o.Limit == 1 {
+			first = e
+		}
+	}
+	if o.Limit == 0 {
+		return archive.ExtractStats{}, core.Errorf(core.ErrNotFound, "%q is not in backup %s: see what is with ls", name, r.id)
+	}
+	tar, err := r.reader.Tar(ctx, first)
+	if err != nil {
+		return archive.ExtractStats{}, err
+	}
+	defer func() { err = errors.Join(err, tar.Close()) }()
+	return archive.Extract(ctx, tar, t.root, o)
+}
+
+// content is the tar stream of the entry that a hard link shares its content with.
+func (r *restore) content(ctx context.Context, name string) (io.ReadCloser, error) {
+	e, err := r.reader.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return r.reader.Tar(ctx, e)
+}
+
+// entryName is the name of an entry as a person may write it, with a leading or
+// trailing slash.
+func entryName(s string) string {
+	return filepath.ToSlash(filepath.Clean("/" + s))[1:]
+}
+
+// A target is the directory that a restore fills.
+type target struct {
+	dest string
+	dir  string // what is filled: dest, or the partial one beside it
+	root *os.Root
+}
+
+func newTarget(dest string, id core.ID, overwrite bool) (*target, error) {
+	dest, err := filepath.Abs(dest)
+	if err != nil {
+		return nil, err
+	}
+	there, err := usable(dest, overwrite)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{dest: dest, dir: dest}
+	if !there || !overwrite {
+		t.dir = fmt.Sprintf("%s.partial-%s", dest, id)
+		if err := os.RemoveAll(t.dir); err != nil { // of a restore that was killed
+			return nil, err
+		}
+		if err := os.Mkdir(t.dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	t.root, err = os.OpenRoot(t.dir)
+	return t, err
+}
+
+// usable says whether dest is there, and that it may be restored to.
+func usable(dest string, overwrite bool) (there bool, err error) {
+	if _, err := os.Stat(filepath.Dir(dest)); err != nil {
+		return false, fmt.Errorf("the folder to restore into must exist: %w", err)
+	}
+	entries, err := os.ReadDir(dest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Lstat(dest); err == nil {
+			return false, core.Errorf(core.ErrExists, "%s is a link that leads nowhere", dest)
+		}
+		return false, nil
+	case err != nil:
+		return false, err
+	case len(entries) > 0 && !overwrite:
+		return true, core.Errorf(core.ErrExists, "%s is not empty: restore to a new folder, or say --overwrite", dest)
+	}
+	return true, nil
+}
+
+// publish gives a filled directory its name.
+func (t *target) publish() error {
+	if err := t.root.Close(); err != nil || t.dir == t.dest {
+		return err
+	}
+	if err := os.Remove(t.dest); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("what was restored is in %s: %w", t.dir, err)
+	}
+	if err := os.Rename(t.dir, t.dest); err != nil {
+		return fmt.Errorf("what was restored is in %s: %w", t.dir, err)
+	}
+	t.dir = t.dest
+	return syncDir(filepath.Dir(t.dest))
+}
+
+// discard removes what a failed restore left. What it was to overwrite stays.
+func (t *target) discard() error {
+	err := t.root.Close()
+	if t.dir == t.dest {
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(t.dir))
+}

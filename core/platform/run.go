@@ -1,0 +1,245 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/archive"
+)
+
+// Run makes one backup of a job: it runs the hooks, packs once, and stores the
+// archive at every agent. The error is that of a failed run; a degraded one
+// answers nil and says so in the report.
+func (p *Platform) Run(ctx context.Context, job Job) (Report, error) {
+	began := p.now()
+	r := &run{Platform: p, job: job}
+	err := r.prepare(began)
+	if err == nil {
+		err = r.do(ctx)
+	}
+	r.report.Took = p.now().Sub(began)
+	if err != nil {
+		r.report.Outcome, r.report.Err = core.Failed, err
+	}
+	return r.report, err
+}
+
+func (p *Platform) now() time.Time { return p.Env.WithDefaults().Now() }
+
+// A run is one execution of a job.
+type run struct {
+	*Platform
+	job    Job
+	draft  core.Backup
+	entry  *entry
+	spool  *spool
+	dirs   map[string]string // the hooks' directories, by their names in the archive
+	report Report
+}
+
+// prepare does what must succeed before anything is touched.
+func (r *run) prepare(began time.Time) error {
+	if err := r.rule().check(r.Agents); err != nil {
+		return err
+	}
+	if len(r.job.Paths) == 0 && len(r.job.Hooks) == 0 {
+		return core.Errorf(core.ErrInvalid, "nothing to back up")
+	}
+	for _, path := range r.job.Paths {
+		if _, err := os.Lstat(path); err != nil {
+			return fmt.Errorf("nothing was stored: %w", err)
+		}
+	}
+	draft, err := r.newDraft(began, ".tar.zst")
+	if err != nil {
+		return err
+	}
+	draft.Job, draft.Name, draft.Tags = r.job.Name, r.job.Label, r.job.Tags
+	draft.MediaType, draft.Trigger = MediaType, r.job.Trigger
+	r.draft, r.report.Backup = draft, draft
+	return draft.ValidateDraft()
+}
+
+// MediaType is that of archives that runs make.
+const MediaType = "application/zstd"
+
+func (p *Platform) newDraft(now time.Time, ext string) (b core.Backup, err error) {
+	b = core.Backup{Created: now, Origin: p.Origin}
+	if b.ID, err = core.NewID(now, p.Env.WithDefaults().Chance); err != nil {
+		return b, err
+	}
+	b.Archive, err = core.ArchiveKey(b.ID, ext)
+	return b, err
+}
+
+// do runs what prepare prepared.
+func (r *run) do(ctx context.Context) error {
+	st := &state{r.Env.StateDir}
+	dead, err := st.dead()
+	if err != nil {
+		return err
+	}
+	cleared := clear(dead, r.now())
+	if r.entry, err = st.create(record{ID: r.draft.ID, Job: r.draft.Job, Created: r.draft.Created, Agents: names(r.Agents), Spool: r.spoolPath(st)}); err != nil {
+		return errors.Join(err, cleared.release())
+	}
+	if r.job.Began != nil {
+		r.job.Began(r.draft.ID)
+	}
+	err = r.spooled(ctx, cleared)
+	swept := r.after(ctx)
+	return errors.Join(err, r.entry.settle(swept), cleared.settle())
+}
+
+func (r *run) spoolPath(st *state) string {
+	if r.Spool != "" {
+		return filepath.Join(r.Spool, "offsite-"+string(r.draft.ID)+".spool")
+	}
+	return filepath.Join(st.folder(r.draft.ID), "archive")
+}
+
+// spooled packs and sends.
+func (r *run) spooled(ctx context.Context, cleared *clearing) (err error) {
+	if r.Spool != "" {
+		if err := os.MkdirAll(r.Spool, 0o700); err != nil {
+			return err
+		}
+	}
+	if r.spool, err = newSpool(r.entry.Spool, r.draft); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.spool.close()) }()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var sending atomic.Int64
+	sending.Store(int64(len(r.Agents)))
+	send := dispatch(ctx, r.Agents, r.spool, func(ctx context.Context, a core.Agent) {
+		cleared.sweep(ctx, a)
+	}, func() {
+		if sending.Add(-1) == 0 {
+			stop(errNobody)
+		}
+	})
+	packed := r.pack(ctx)
+	r.report.Agents = send.wait()
+	if errors.Is(packed, errNobody) {
+		packed = nil // what the agents say is the reason
+	}
+	err = r.judge(packed)
+	if told := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); told != nil {
+		r.Env.WithDefaults().Log.Warn("told of the run in vain", "id", r.draft.ID, "error", told)
+	}
+	return err
+}
+
+var errNobody = errors.New("no agent is left that takes the archive")
+
+// pack runs the hooks around the packing. The spool is sealed or failed after it;
+// the error of a sealed one is that of a post.
+func (r *run) pack(ctx context.Context) error {
+	if err := r.hookDirs(); err != nil {
+		r.spool.fail(err)
+		return err
+	}
+	began := r.now()
+	err := r.hooks().Run(ctx, r.moment(), r.archive)
+	if len(r.job.Hooks) > 0 {
+		r.report.Paused = r.now().Sub(began)
+	}
+	if err != nil {
+		r.spool.fail(err)
+	}
+	return err
+}
+
+func (r *run) hooks() core.Pipeline {
+	return core.Pipeline{Hooks: r.job.Hooks, MaxPause: r.job.MaxPause, Dir: r.hookDir}
+}
+
+func (r *run) moment() core.Moment { return core.Moment{ID: r.draft.ID, Job: r.draft.Job} }
+
+// archive packs the source into the spool and seals it.
+func (r *run) archive(ctx context.Context, hooks []core.HookRun) error {
+	stats, err := archive.Pack(ctx, r.spool, archive.Options{
+		Paths:      r.job.Paths,
+		Dirs:       r.dirs,
+		Exclude:    r.job.Exclude,
+		Leave:      append([]string{r.Env.StateDir, r.spool.SealedFile()}, r.job.Leave...),
+		AllowEmpty: r.job.AllowEmpty,
+		Report:     r.odd,
+	})
+	if err != nil {
+		r.spool.fail(err)
+		return err
+	}
+	b := r.draft
+	b.ContentSize, b.Entries, b.TOC, b.Hooks = stats.ContentSize, stats.Entries, &stats.TOC, hooks
+	r.report.Backup = r.spool.seal(b)
+	r.report.Lost, r.report.Odd = stats.Lost, stats.Odd
+	return nil
+}
+
+func (r *run) odd(o archive.Oddity) {
+	if r.job.Odd != nil {
+		r.job.Odd(o)
+	}
+}
+
+// hookDir is the directory whose files go into the archive under hooks/<name>.
+func (r *run) hookDir(name string) string { return r.entry.path(filepath.Join("hooks", name)) }
+
+func (r *run) hookDirs() error {
+	r.dirs = map[string]string{}
+	for _, h := range r.job.Hooks {
+		if h.Name == "" || h.Name != filepath.Base(filepath.Clean("/"+h.Name)) {
+			return core.Errorf(core.ErrInvalid, "%q is no name of a hook", h.Name)
+		}
+		dir := r.hookDir(h.Name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		r.dirs["hooks/"+h.Name] = dir
+	}
+	return nil
+}
+
+// judge says how the run went by what each agent answered. A backup that is
+// stored, with something wrong around it, is degraded.
+func (r *run) judge(packed error) error {
+	var wrong error
+	if _, err := r.spool.Backup(context.Background()); err == nil {
+		packed, wrong = nil, packed
+	}
+	if r.report.Lost > 0 {
+		wrong = errors.Join(wrong, fmt.Errorf("%d entries could not be read", r.report.Lost))
+	}
+	r.report.Result = r.rule().judge(r.report.Result, packed)
+	r.report.Err = errors.Join(r.report.Err, wrong)
+	if r.report.Outcome == core.OK && wrong != nil {
+		r.report.Outcome = core.Degraded
+	}
+	if r.report.Outcome == core.Failed {
+		return r.report.Err
+	}
+	return nil
+}
+
+// after removes what a run that did not store its backup left at agents, and
+// returns the names of those where nothing can be left.
+func (r *run) after(ctx context.Context) (clean []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTime)
+	defer cancel()
+	for i, a := range r.Agents {
+		stored := i < len(r.report.Agents) && r.report.Agents[i].State == core.Stored
+		if stored || sweep(ctx, a, r.draft.ID) == nil {
+			clean = append(clean, a.Name())
+		}
+	}
+	return clean
+}

@@ -1,0 +1,120 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// A spool is the archive of a run while it is packed and sent: one writer, and
+// many readers behind it. It is a core.Source.
+type spool struct {
+	draft core.Backup
+	file  *os.File
+
+	mu     sync.Mutex
+	grown  sync.Cond
+	size   int64
+	sums   *core.Sums
+	sealed bool
+	backup core.Backup
+	err    error // why there will be no more
+}
+
+func newSpool(path string, draft core.Backup) (*spool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s := &spool{draft: draft, file: f, sums: core.NewSums(crc64nvme.New())}
+	s.grown.L = &s.mu
+	return s, nil
+}
+
+// Write appends to the archive. Only one goroutine writes.
+func (s *spool) Write(p []byte) (int, error) {
+	n, err := s.file.WriteAt(p, s.size)
+	s.sums.Write(p[:n])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size += int64(n)
+	s.grown.Broadcast()
+	return n, err
+}
+
+// seal ends the archive. b has what is known of it besides its bytes.
+func (s *spool) seal(b core.Backup) core.Backup {
+	s.sums.Fill(&b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backup, s.sealed = b, true
+	s.grown.Broadcast()
+	return b
+}
+
+// fail ends the archive with an error, unless it has ended.
+func (s *spool) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.sealed && s.err == nil {
+		s.err = err
+	}
+	s.grown.Broadcast()
+}
+
+// wait blocks until the spool has end bytes or is over.
+func (s *spool) wait(ctx context.Context, end int64) error {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.grown.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.size < end && !s.sealed && s.err == nil && ctx.Err() == nil {
+		s.grown.Wait()
+	}
+	if s.err != nil {
+		return s.err
+	}
+	return context.Cause(ctx)
+}
+
+func (s *spool) Draft() core.Backup { return s.draft }
+
+func (s *spool) Reader(ctx context.Context) io.ReaderAt { return spoolReader{ctx, s} }
+
+type spoolReader struct {
+	ctx context.Context
+	*spool
+}
+
+func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
+	if err := r.wait(r.ctx, off+int64(len(p))); err != nil {
+		return 0, err
+	}
+	return r.file.ReadAt(p, off)
+}
+
+func (s *spool) Backup(ctx context.Context) (core.Backup, error) {
+	const never = 1<<63 - 1
+	if err := s.wait(ctx, never); err != nil {
+		return core.Backup{}, err
+	}
+	return s.backup, nil
+}
+
+// SealedFile is the path of the archive.
+func (s *spool) SealedFile() string { return s.file.Name() }
+
+// close removes the archive.
+func (s *spool) close() error {
+	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
+}

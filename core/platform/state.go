@@ -1,0 +1,237 @@
+package platform
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// A record is what the state folder knows of one run or upload: enough to clear
+// up after it, or to go on with it, when its process was killed.
+type record struct {
+	V       int       `json:"v"`
+	ID      core.ID   `json:"id"`
+	Job     string    `json:"job,omitzero"`
+	Created time.Time `json:"created"`
+	Agents  []string  `json:"agents"`         // where something of it may be left
+	Spool   string    `json:"spool,omitzero"` // a file that is no use without its process
+	File    *fileID   `json:"file,omitzero"`  // an upload can go on while the file is the same
+}
+
+// A fileID says whether a file is still the same.
+type fileID struct {
+	Path  string    `json:"path"` // absolute
+	Size  int64     `json:"size"`
+	Time  time.Time `json:"time"`
+	Inode uint64    `json:"inode,omitzero"`
+}
+
+// keepUploads is how long an unfinished upload of a file may be gone on with.
+const keepUploads = 7 * 24 * time.Hour
+
+// A state is the state folder.
+type state struct{ dir string }
+
+// An entry is a record of the state folder, held by this process.
+type entry struct {
+	record
+	state *state
+	lock  *flock.Flock
+}
+
+func (s *state) runs() string               { return filepath.Join(s.dir, "runs") }
+func (s *state) folder(id core.ID) string   { return filepath.Join(s.runs(), string(id)) }
+func (e *entry) folder() string             { return e.state.folder(e.ID) }
+func (e *entry) path(name string) string    { return filepath.Join(e.folder(), name) }
+func (s *state) lockFile(id core.ID) string { return filepath.Join(s.folder(id), "lock") }
+
+// whole runs f while no other process makes or ends a record.
+func (s *state) whole(f func() error) (err error) {
+	if s.dir == "" {
+		return core.Errorf(core.ErrInvalid, "no state folder")
+	}
+	if err := os.MkdirAll(s.runs(), 0o700); err != nil {
+		return err
+	}
+	lock := flock.New(filepath.Join(s.dir, "lock"), flock.SetPermissions(0o600))
+	if err := lock.Lock(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	return f()
+}
+
+// create makes the record of a new run and holds it.
+func (s *state) create(r record) (e *entry, err error) {
+	err = s.whole(func() error {
+		if err := os.Mkdir(s.folder(r.ID), 0o700); errors.Is(err, fs.ErrExist) {
+			return core.Errorf(core.ErrExists, "%s runs in another process, or an upload of it from another file is not finished: see %s", r.ID, s.folder(r.ID))
+		} else if err != nil {
+			return err
+		}
+		if e, err = s.hold(r.ID); err != nil {
+			return err
+		}
+		e.record = r
+		return e.save()
+	})
+	return e, err
+}
+
+// hold takes the record of an id, or nil when a process has it.
+func (s *state) hold(id core.ID) (*entry, error) {
+	lock := flock.New(s.lockFile(id), flock.SetPermissions(0o600))
+	ok, err := lock.TryLock()
+	if err != nil || !ok {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &entry{record{ID: id}, s, lock}, nil
+}
+
+// dead takes all records that no process holds. The caller releases each.
+func (s *state) dead() (all []*entry, err error) {
+	err = s.whole(func() error {
+		folders, err := os.ReadDir(s.runs())
+		if err != nil {
+			return err
+		}
+		for _, f := range folders {
+			id, err := core.ParseID(f.Name())
+			if err != nil || !f.IsDir() {
+				continue
+			}
+			e, err := s.hold(id)
+			if err == nil && e != nil {
+				err = e.load()
+				all = append(all, e)
+			}
+			if err != nil {
+				return fmt.Errorf("state of %s: %w", id, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		for _, e := range all {
+			err = errors.Join(err, e.release())
+		}
+		return nil, err
+	}
+	return all, nil
+}
+
+// load reads the record. One that was killed before it had any has nothing to be
+// cleared up elsewhere.
+func (e *entry) load() error {
+	doc, err := os.ReadFile(e.path("run.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r := e.record
+	if err := json.Unmarshal(doc, &r); err != nil {
+		return fmt.Errorf("%s: %w", e.path("run.json"), err)
+	}
+	if r.ID != e.ID {
+		return fmt.Errorf("%s is of another run, %q", e.path("run.json"), r.ID)
+	}
+	e.record = r
+	return nil
+}
+
+// save puts the record on disk before it is relied on.
+func (e *entry) save() error {
+	e.V = 1
+	doc, err := json.MarshalIndent(e.record, "", " ")
+	if err != nil {
+		return err
+	}
+	return writeSynced(e.path("run.json"), append(doc, '\n'))
+}
+
+// release lets another process take the record.
+func (e *entry) release() error { return e.lock.Close() }
+
+// remove ends the record and all that lies in its folder.
+func (e *entry) remove() error {
+	return e.state.whole(func() error {
+		err := e.release()
+		if e.Spool != "" {
+			if e := os.Remove(e.Spool); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+		return errors.Join(err, os.RemoveAll(e.folder()))
+	})
+}
+
+// settle removes the record when no agent can have anything left of it, else
+// keeps it for the next command.
+func (e *entry) settle(clean []string) error {
+	e.Agents = slices.DeleteFunc(e.Agents, func(name string) bool { return slices.Contains(clean, name) })
+	if len(e.Agents) == 0 {
+		return e.remove()
+	}
+	return errors.Join(e.save(), e.release())
+}
+
+// unfinished says whether the record is of an upload that may be gone on with.
+func (e *entry) unfinished(now time.Time) bool {
+	return e.File != nil && now.Sub(e.Created) < keepUploads
+}
+
+// same says whether two descriptions are of one file.
+func (f *fileID) same(g *fileID) bool {
+	return f != nil && g != nil && f.Path == g.Path && f.Size == g.Size && f.Time.Equal(g.Time) && f.Inode == g.Inode
+}
+
+func identify(path string) (*fileID, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(abs)
+	if err != nil {
+		return nil, err
+	}
+	return &fileID{abs, info.Size(), info.ModTime().UTC(), inode(info)}, nil
+}
+
+// writeSynced replaces a file, whole and on disk when it returns.
+func writeSynced(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	_ = d.Sync() // not every system can
+	return d.Close()
+}

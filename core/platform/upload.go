@@ -1,0 +1,129 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// Upload sends a file as a backup, as it is. An unfinished upload of the same file
+// to these agents is gone on with.
+func (p *Platform) Upload(ctx context.Context, path string, o UploadOptions) (Report, error) {
+	began := p.now()
+	u := &fileUpload{Platform: p, path: path, options: o}
+	err := u.do(ctx)
+	u.report.Took = p.now().Sub(began)
+	if err != nil {
+		u.report.Outcome, u.report.Err = core.Failed, err
+	}
+	return u.report, err
+}
+
+// A fileUpload is one Upload on its way.
+type fileUpload struct {
+	*Platform
+	path    string
+	options UploadOptions
+	entry   *entry
+	report  Report
+}
+
+func (u *fileUpload) do(ctx context.Context) (err error) {
+	rule := rule{u.options.Copies, u.options.Require}
+	if err := rule.check(u.Agents); err != nil {
+		return err
+	}
+	if u.options.ID != "" {
+		if err := u.options.ID.Validate(); err != nil {
+			return err
+		}
+	}
+	file, err := identify(u.path)
+	if err != nil {
+		return err
+	}
+	cleared, err := u.take(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, u.settle(), cleared.settle()) }()
+	src, err := u.source()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	if u.options.Began != nil {
+		u.options.Began(u.entry.ID)
+	}
+	send := dispatch(ctx, u.Agents, src, cleared.sweep, func() {})
+	u.report.Agents = send.wait()
+	if b, err := src.Backup(ctx); err == nil {
+		u.report.Backup = b
+	}
+	u.report.Result = rule.judge(u.report.Result, nil)
+	if u.report.Outcome == core.Failed {
+		return u.report.Err
+	}
+	return nil
+}
+
+// take finds the record of an unfinished upload of the file, or makes one.
+func (u *fileUpload) take(file *fileID) (*clearing, error) {
+	st := &state{u.Env.StateDir}
+	dead, err := st.dead()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(dead, func(e *entry) bool {
+		return e.unfinished(u.now()) && e.File.same(file) && slices.Equal(e.Agents, names(u.Agents)) &&
+			(u.options.ID == "" || u.options.ID == e.ID)
+	})
+	if i >= 0 {
+		u.entry = dead[i]
+		dead = slices.Delete(dead, i, i+1)
+	}
+	cleared := clear(dead, u.now())
+	if u.entry != nil {
+		return cleared, nil
+	}
+	draft, err := u.newDraft(u.now(), "")
+	if err == nil {
+		if u.options.ID != "" {
+			draft.ID = u.options.ID
+		}
+		u.entry, err = st.create(record{ID: draft.ID, Job: u.options.Job, Created: draft.Created, Agents: names(u.Agents), File: file})
+	}
+	if err != nil {
+		return nil, errors.Join(err, cleared.release())
+	}
+	return cleared, nil
+}
+
+// source opens the file. Its metadata is the same each time it is gone on with.
+func (u *fileUpload) source() (*core.File, error) {
+	key, err := core.ArchiveKey(u.entry.ID, core.Extension(u.path))
+	if err != nil {
+		return nil, err
+	}
+	b := core.Backup{
+		ID: u.entry.ID, Created: u.entry.Created, Archive: key, Origin: u.Origin,
+		Job: u.options.Job, Name: u.options.Label, Tags: u.options.Tags,
+	}
+	u.report.Backup = b
+	return core.OpenFile(u.path, b, crc64nvme.New())
+}
+
+// settle ends the record when every agent has the file, or will never take it;
+// else it stays for the same command to go on with.
+func (u *fileUpload) settle() error {
+	for _, a := range u.report.Agents {
+		if a.State != core.Stored && !errors.Is(a.Err, core.ErrExists) && !errors.Is(a.Err, core.ErrInvalid) {
+			return u.entry.release()
+		}
+	}
+	return u.entry.remove()
+}
