@@ -38,8 +38,9 @@ func (o Oddity) String() string {
 	return fmt.Sprintf("%q: %s: %v", o.Path, o.What, o.Err)
 }
 
-// A place says where the tar entry of an Entry begins.
+// A place says where the tar entry of an Entry lies.
 type place struct {
-	frame int64 // offset of its zstd frame in the archive's zstd stream
-	skip  int64 // bytes of that frame's content before the entry's first header
+	frame  int64 // offset of its first zstd frame in the archive's zstd stream
+	skip   int64 // bytes of that frame's content before the entry's first header
+	packed int64 // bytes of the zstd stream from there to the end of the entry's last frame
 }
