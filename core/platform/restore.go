@@ -139,6 +139,7 @@ func (r *restore) named(ctx context.Context, t *target, name string, o archive.E
 	if o.Limit == 0 {
 		return archive.ExtractStats{}, core.Errorf(core.ErrNotFound, "%q is not in backup %s: see what is with ls", name, r.id)
 	}
+	o.Want = &first
 	tar, err := r.reader.Tar(ctx, first)
 	if err != nil {
 		return archive.ExtractStats{}, err
@@ -148,12 +149,13 @@ func (r *restore) named(ctx context.Context, t *target, name string, o archive.E
 }
 
 // content is the tar stream of the entry that a hard link shares its content with.
-func (r *restore) content(ctx context.Context, name string) (io.ReadCloser, error) {
+func (r *restore) content(ctx context.Context, name string) (io.ReadCloser, archive.Entry, error) {
 	e, err := r.reader.Find(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, e, err
 	}
-	return r.reader.Tar(ctx, e)
+	tar, err := r.reader.Tar(ctx, e)
+	return tar, e, err
 }
 
 // entryName is the name of an entry as a person may write it, with a leading or
