@@ -49,7 +49,8 @@ import (
 // archive.
 //
 // Concurrency. All methods may be called from several goroutines at once, and
-// several processes may use one place at the same time.
+// several processes may use one place at the same time. What a call returns is
+// the caller's to change, and what it was given is not kept.
 //
 // Names are hostile. Ids and keys are validated before any request is made:
 // ErrInvalid. Nothing is read or written outside the agent's own place.

@@ -1,0 +1,157 @@
+package conformance
+
+import (
+	"context"
+	"io/fs"
+	"os/exec"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// A Namespace is an empty place for a case: the agent's prefix, or a folder below
+// its folder. It is one to three words of [a-z0-9-] with slashes between them; a
+// slash at its end changes nothing. What is in one namespace is nothing to an
+// agent on another, also when one lies below the other.
+type Namespace string
+
+// A Target is an agent under test and what the suite may do around it. Only Open
+// is needed by every case. What else is nil has to be named in Lacks with the
+// reason, or the cases that need it do not pass.
+type Target struct {
+	// Open returns a new agent at a namespace, over connections of its own. Agents
+	// on one namespace see one store. It is called many times, concurrently too.
+	// ctx bounds Open alone. env comes from the suite and goes to the agent as it
+	// is; the suite closes the agent.
+	Open func(ctx context.Context, ns Namespace, env core.Env) (core.Agent, error)
+
+	// Raw reaches the same places with another client than the agent's.
+	Raw Raw
+
+	// OpenFaulty is Open, and every step that the agent takes at the place asks gate
+	// before it is taken. See Gate.
+	OpenFaulty func(ctx context.Context, ns Namespace, env core.Env, gate Gate) (core.Agent, error)
+
+	// Crash returns a command, not started, of a process that calls Child with an
+	// equal Target and with task, and then exits 0. Its standard output belongs to
+	// Child. The suite kills it with SIGKILL. In a test this is the test's own
+	// program with task in an environment variable that TestMain looks at.
+	Crash func(task string) *exec.Cmd
+
+	// Modes returns the permission bits of every file and folder of a namespace,
+	// the namespace itself included, by path.
+	Modes func(ctx context.Context, ns Namespace) (map[string]fs.FileMode, error)
+
+	// Secrets are those that the agent was opened with.
+	Secrets []string
+
+	// Lacks says what this target cannot have, and why, for the report.
+	Lacks map[Means]string
+
+	Limits Limits
+
+	// Select says which cases run; nil means all.
+	Select func(Case) bool
+
+	// Seed makes content and ids. 0 means OFFSITE_CONFORMANCE_SEED, or else a new
+	// one, which the report names.
+	Seed uint64
+
+	// Short leaves out what takes long: cases of level Core, and large archives.
+	Short bool
+}
+
+// Limits are what the suite has to know of an agent to aim well.
+type Limits struct {
+	// PartSize is how many bytes go in one part where the size of the archive does
+	// not ask for more. 0 means 8 MiB.
+	PartSize int64
+
+	// Page is how many entries the place gives in one page of a list. 0 means that
+	// it knows no pages, and the suite looks at the edges of 7.
+	Page int
+}
+
+// Means are what a case may need besides the agent.
+type Means string
+
+// The means, named as the fields of Target.
+const (
+	MeansRaw     Means = "raw"
+	MeansFaulty  Means = "faulty"
+	MeansCrash   Means = "crash"
+	MeansModes   Means = "modes"
+	MeansSecrets Means = "secrets"
+	MeansSync    Means = "sync"  // a place where bytes are written first and made durable by StepSync
+	MeansSweep   Means = "sweep" // the agent is a core.Sweeper
+)
+
+// Raw is the back door of a place. Its keys are those of the layout, such as
+// meta/<id>.json, below a namespace. It is safe for concurrent use. A key that is
+// not there is fs.ErrNotExist.
+type Raw interface {
+	// Put makes or replaces an object. Its key may be of another layout, with
+	// characters that no key of ours has.
+	Put(ctx context.Context, ns Namespace, key string, data []byte) error
+
+	Get(ctx context.Context, ns Namespace, key string) ([]byte, error)
+	Delete(ctx context.Context, ns Namespace, key string) error
+
+	// List returns every object below a namespace, also those of other namespaces
+	// below it, in any order. A namespace that is not there has none.
+	List(ctx context.Context, ns Namespace) ([]string, error)
+
+	// Leftovers returns what the place holds below a namespace that is no object
+	// under its own name: partial and temporary files with their records, parts
+	// and uploads that were not finished. Locks that are made to stay and hold
+	// nothing are none.
+	Leftovers(ctx context.Context, ns Namespace) ([]string, error)
+}
+
+// A Gate is asked before each step at the place. When it answers other than
+// NoFault, the step is not taken and fails as the place itself would report that
+// fault. A gate may block, for ever in a process that is to be killed there. It
+// is called concurrently. A target reports every step of a kind that it has.
+type Gate func(Step) Fault
+
+// A Step is one thing that an agent does at its place.
+type Step struct {
+	Op   StepOp
+	Key  string // what it concerns, below the namespace: a path, or the object's key
+	From string // of StepPublish, the path that gets the name Key
+	Size int    // of StepWrite and StepRead, the bytes about to move
+}
+
+// A StepOp is a kind of step.
+type StepOp string
+
+// The kinds of steps.
+const (
+	StepCreate  StepOp = "create"   // a new file, folder or upload in parts
+	StepWrite   StepOp = "write"    // bytes into it
+	StepSync    StepOp = "sync"     // its bytes made durable
+	StepClose   StepOp = "close"    // a file that was written
+	StepPublish StepOp = "publish"  // gets its final name: link, rename, commit
+	StepSyncDir StepOp = "sync dir" // the names in folder Key made durable
+	StepRead    StepOp = "read"     // an object's bytes or what is known of it
+	StepList    StepOp = "list"     // names, or a page of them
+	StepRemove  StepOp = "remove"   // a file or object
+)
+
+// A Fault is how a step fails.
+type Fault string
+
+// The faults, and what a file system says for them.
+const (
+	NoFault Fault = ""
+	NoSpace Fault = "no space" // ENOSPC
+	Denied  Fault = "denied"   // EACCES
+	Broken  Fault = "broken"   // EIO; a server's 500
+)
+
+// The bounds of the contract and of the suite.
+const (
+	obeyWithin = 2 * time.Second // a call whose context has ended returns
+	busy       = 3 * time.Second // what a busy machine may add to it
+	caseLimit  = 2 * time.Minute // no case takes longer
+)
