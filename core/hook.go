@@ -274,19 +274,16 @@ func start(f func() error) <-chan error {
 	return ended
 }
 
-// wait returns what was ended with. When ctx is over before, that is why, and
-// left is what is still to come.
+// wait returns what was ended with. When ctx is over by then, that is why, even
+// if all went well: what ends with its context may not have done its work. left
+// is what is still to come.
 func wait(ctx context.Context, ended <-chan error) (left <-chan error, err error) {
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		select {
-		case err = <-ended:
-		default:
-			return ended, context.Cause(ctx)
-		}
+		return ended, context.Cause(ctx)
 	}
-	if err != nil && ctx.Err() != nil {
+	if ctx.Err() != nil {
 		err = both(context.Cause(ctx), err)
 	}
 	return nil, err
