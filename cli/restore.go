@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/platform"
+)
+
+const restoreHelp = `Puts the files of a backup into the folder DEST, which is absent or empty; its
+parent exists. DEST is filled beside its place, as DEST.partial-ID, and gets its
+name when it is complete. A file that was /home/u/notes/a is DEST/home/u/notes/a.
+
+"latest" is the newest backup. The nearest place is read first, and when one fails
+the next one goes on.
+
+Owners, device nodes and setuid bits are restored only when asked for.
+
+Exit codes: 0 restored; 1 failed; 2 the command line is wrong; 3 restored, but for
+content that is lost; 4 no such backup; 5 damaged, and no other place has it;
+130 interrupted.
+
+With --json the result is one line:
+
+  {"v":1,"id":…,"dest":…,"from":…,"entries":…,"content_size":…,"odd":…,"lost":…}
+
+odd counts entries that are not as they were, lost those of them without content.`
+
+type restoreOptions struct {
+	from []string
+	job  string
+	platform.RestoreOptions
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var o restoreOptions
+	cmd := &cobra.Command{
+		Use:     "restore ID|latest DEST --from PLACE…",
+		Short:   "Get files back",
+		Long:    restoreHelp,
+		Example: "  offsite restore latest ./restored --from ./copies\n  offsite restore latest ./notes --below home/u/notes --from ./copies",
+		Args:    arguments(2, 2, "ID|latest DEST"),
+		RunE: a.run("the folder has not got its name, and with --overwrite only files that are whole; do the same again",
+			func(ctx context.Context, args []string) error {
+				if args[0] != latest {
+					if _, err := parseID(args[0]); err != nil {
+						return err
+					}
+				}
+				return a.read(ctx, o.from, func(s *session) error { return a.restore(ctx, s, args[0], args[1], o) })
+			}),
+	}
+	fromOption(cmd, &o.from)
+	f := cmd.Flags()
+	f.StringArrayVar(&o.Files, "file", nil, "only this `path`, and what lies below it; may be given several times")
+	f.StringVar(&o.Below, "below", "", "only what lies below this `path`, straight into DEST")
+	f.StringVar(&o.job, "job", "", "`job` whose latest is meant, where there are several")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "DEST may hold something; files of the same name are replaced")
+	f.BoolVar(&o.Owners, "owners", false, "users and groups as they were, by number; needs root")
+	f.BoolVar(&o.Devices, "devices", false, "device nodes; needs root")
+	f.BoolVar(&o.SetID, "setid", false, "setuid and setgid bits, and file capabilities")
+	a.jsonOption(cmd)
+	return cmd
+}
+
+func (a *app) restore(ctx context.Context, s *session, which, dest string, o restoreOptions) error {
+	id, err := resolveID(ctx, s, which, o.job)
+	if err != nil {
+		return err
+	}
+	odd := &oddities{app: a}
+	o.Odd = odd.report
+	o.Files, o.Below = insideNames(o.Files), insideName(o.Below)
+	done, err := s.Restore(ctx, id, dest, o.RestoreOptions)
+	odd.close()
+	if err != nil {
+		return a.restoreFailed(ctx, s, id, err)
+	}
+	if err := a.printRestored(done, dest); err != nil {
+		return err
+	}
+	if done.Lost > 0 {
+		return result{exitDegraded, fmt.Errorf("%s of %s could not be restored", count(done.Lost, "entry", "entries"), id)}
+	}
+	return nil
+}
+
+func resolveID(ctx context.Context, s *session, which, job string) (core.ID, error) {
+	if which != latest {
+		return core.ID(which), nil
+	}
+	id, err := s.Latest(ctx, job)
+	if errors.Is(err, core.ErrInvalid) {
+		err = usagef("--job: %w", err)
+	}
+	return id, err
+}
+
+// restoreFailed tells a backup that is not there from a name that is not in it.
+func (a *app) restoreFailed(ctx context.Context, s *session, id core.ID, err error) error {
+	if errors.Is(err, core.ErrNotFound) {
+		if _, missing := s.Get(ctx, id); missing == nil {
+			return result{exitFailed, err}
+		}
+	}
+	return err
+}
+
+type restoredLine struct {
+	V           int     `json:"v"`
+	ID          core.ID `json:"id"`
+	Dest        string  `json:"dest"`
+	From        string  `json:"from"`
+	Entries     int64   `json:"entries"`
+	ContentSize int64   `json:"content_size"`
+	Odd         int64   `json:"odd"`
+	Lost        int64   `json:"lost"`
+}
+
+func (a *app) printRestored(r platform.Restored, dest string) error {
+	if a.json {
+		return a.printJSON(restoredLine{1, r.Backup.ID, dest, r.From, r.Entries, r.Size, r.Odd, r.Lost})
+	}
+	_, err := fmt.Fprintf(a.out, "restored %s: %s, %s of content, from %s to %s\n",
+		r.Backup.ID, count(r.Entries, "entry", "entries"), size(r.Size), visible(r.From), quoted(dest))
+	return err
+}

@@ -1,0 +1,9 @@
+//go:build !slim || agent_local
+
+package main
+
+import "github.com/offsite-backup/offsite/agents/local"
+
+func init() {
+	kinds = append(kinds, local.Kind())
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// memoryBound is the most memory that packing, listing and restoring may ever
+// hold, whatever they pack.
+const memoryBound = 128 << 20
+
+// peak runs a command and returns the most memory it held (VmHWM), in bytes.
+func (h *host) peak(args ...string) (peak int64) {
+	h.Helper()
+	cmd := h.command(args...)
+	var errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.Discard, &errs
+	if err := cmd.Start(); err != nil {
+		h.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil || peak == 0 {
+				h.Fatalf("offsite %s: %v\n%s", strings.Join(args, " "), err, errs.Bytes())
+			}
+			h.Logf("%s: %d MiB", args[0], peak>>20)
+			return peak
+		case <-tick.C:
+			peak = max(peak, highWater(cmd.Process.Pid))
+		}
+	}
+}
+
+func highWater(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
+			kib, _ := strconv.ParseInt(f[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+func (h *host) bounded(args ...string) {
+	h.Helper()
+	if peak := h.peak(args...); peak > memoryBound {
+		h.Errorf("offsite %s held %d MiB, the bound is %d", args[0], peak>>20, memoryBound>>20)
+	}
+}
+
+func TestMemoryOfOneLargeFile(t *testing.T) {
+	h := newHost(t)
+	const size = 4 << 30
+	h.writeLarge(h.at("source", "large"), size)
+	h.bounded("backup", "source", "--to", "copies")
+	id := h.ids("copies")[0]
+	h.bounded("restore", id, "restored", "--from", "copies", "--below", h.at("source"))
+	h.same(h.at("source"), h.at("restored"))
+}
+
+// writeLarge writes a file of which every second MiB is noise.
+func (h *host) writeLarge(path string, size int64) {
+	h.Helper()
+	h.write(path, nil)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		h.Fatal(err)
+	}
+	block := make([]byte, 2<<20)
+	random := rand.NewChaCha8([32]byte{1})
+	for n := int64(0); n < size; n += int64(len(block)) {
+		random.Read(block[:1<<20])
+		if _, err := f.Write(block); err != nil {
+			h.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func TestMemoryOfManyFiles(t *testing.T) {
+	h := newHost(t)
+	const folders, each = 400, 500
+	for i := range folders {
+		dir := h.at("source", fmt.Sprintf("folder-%03d", i))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for j := range each {
+			path := filepath.Join(dir, fmt.Sprintf("file-%03d", j))
+			if err := os.WriteFile(path, []byte(path), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	h.bounded("backup", "source", "--to", "copies")
+	id := h.ids("copies")[0]
+	h.bounded("ls", id, "--from", "copies")
+	name := h.at("source", "folder-123", "file-456")
+	h.bounded("restore", id, "one", "--from", "copies", "--file", name)
+	if doc, err := os.ReadFile(h.at("one", name)); string(doc) != name {
+		t.Errorf("one file: %q, %v", doc, err)
+	}
+	h.bounded("restore", id, "restored", "--from", "copies", "--below", h.at("source"))
+	h.same(h.at("source"), h.at("restored"))
+}
