@@ -60,6 +60,10 @@ func (c *Config) SetURL(u *url.URL) error {
 // one name from wherever it is named.
 func (c *Config) Place() string { return name + ":" + c.absolute() }
 
+// LocalDir is the directory, absolute: a program leaves it out of what it backs up,
+// and reads it before places that are further away.
+func (c *Config) LocalDir() string { return c.absolute() }
+
 func (c *Config) absolute() string {
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {
