@@ -17,6 +17,13 @@ type pattern struct {
 	dir   bool     // matches directories only
 }
 
+// CheckExclude answers ErrInvalid for what cannot stand in Options.Exclude, before
+// anything is touched.
+func CheckExclude(patterns []string) error {
+	_, err := parsePatterns(patterns)
+	return err
+}
+
 func parsePatterns(texts []string) (ps []pattern, err error) {
 	for _, text := range texts {
 		p, err := parsePattern(text)
