@@ -19,7 +19,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[object.Object
 	return func(yield func(object.Object, error) bool) {
 		l := lister{Store: s, ctx: ctx, prefix: prefix, yield: yield}
 		dir := prefix[:strings.LastIndexByte(prefix, '/')+1]
-		err := l.check(strings.TrimSuffix(dir, "/"))
+		err := l.check(dir)
 		if err == nil {
 			_, err = l.walk(dir)
 		}
@@ -43,12 +43,13 @@ func (l *lister) check(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	if !fs.ValidPath(dir) {
+	name := strings.TrimSuffix(dir, "/")
+	if name == "." || !fs.ValidPath(name) {
 		return core.Errorf(core.ErrInvalid, "%.140q begins no key", l.prefix)
 	}
-	info, err := l.fs.Lstat(l.ctx, dir)
+	info, err := l.fs.Lstat(l.ctx, name)
 	if err == nil && !info.IsDir() {
-		return notDir(dir)
+		return notDir(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // walk finds out what is missing

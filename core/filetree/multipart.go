@@ -60,22 +60,15 @@ func (s *Store) Multiparts(ctx context.Context, prefix string) iter.Seq2[object.
 		}
 		all := map[string]bool{}
 		for _, info := range infos {
-			m, ok := s.parse(info)
-			if !ok || !strings.HasPrefix(m.key, prefix) || all[m.partial()] {
+			m, err := s.found(ctx, info, prefix)
+			switch {
+			case err != nil:
+				yield(nil, err)
+				return
+			case m == nil || all[m.partial()]:
 				continue
 			}
 			all[m.partial()] = true
-			now, err := m.there(ctx)
-			if errors.Is(err, core.ErrNotFound) {
-				if err = m.Abort(ctx); err == nil {
-					continue
-				}
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			m.started = now.ModTime()
 			if !yield(m, nil) {
 				return
 			}
@@ -83,14 +76,37 @@ func (s *Store) Multiparts(ctx context.Context, prefix string) iter.Seq2[object.
 	}
 }
 
-// parse finds the upload that a file in tmp belongs to.
-func (s *Store) parse(info fs.FileInfo) (*multipart, bool) {
+// found returns the upload that a file in tmp belongs to, or nil where that is over.
+func (s *Store) found(ctx context.Context, info fs.FileInfo, prefix string) (*multipart, error) {
+	if !info.Mode().IsRegular() {
+		return nil, nil
+	}
+	if key, ok := parseClaim(info.Name()); ok && strings.HasPrefix(key, prefix) {
+		return nil, s.breakClaim(ctx, key)
+	}
+	m := s.parse(info.Name())
+	if m == nil || !strings.HasPrefix(m.key, prefix) {
+		return nil, nil
+	}
+	now, err := m.there(ctx)
+	if errors.Is(err, core.ErrNotFound) {
+		return nil, m.Abort(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.started = now.ModTime()
+	return m, nil
+}
+
+// parse finds the upload that the name of a file in tmp belongs to, or nil.
+func (s *Store) parse(name string) *multipart {
 	for _, end := range []string{partial, record} {
-		if key, token, ok := parseTmp(info.Name(), end); ok && info.Mode().IsRegular() {
-			return &multipart{store: s, key: key, token: token}, true
+		if key, token, ok := parseTmp(name, end); ok {
+			return &multipart{store: s, key: key, token: token}
 		}
 	}
-	return nil, false
+	return nil
 }
 
 // A multipart is an upload: a partial file and, once a part is finished, a record.
@@ -119,14 +135,14 @@ func (m *multipart) there(ctx context.Context) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	final, err := m.store.lstat(ctx, m.key)
+	final, err := m.store.fs.Lstat(ctx, m.key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return info, nil
+	}
 	if err == nil && version(final) == version(info) {
 		return nil, core.Errorf(core.ErrNotFound, "the upload is %s by now", m.key)
 	}
-	if err != nil && !errors.Is(err, core.ErrNotFound) {
-		return nil, err
-	}
-	return info, nil
+	return info, m.store.fail(ctx, err)
 }
 
 // Parts reads the record. What it returns lies in the partial file and, with
@@ -165,23 +181,6 @@ func (m *multipart) Parts(ctx context.Context) ([]object.Part, error) {
 	return parts, nil
 }
 
-// recorded is all that the record says.
-func (m *multipart) recorded(ctx context.Context) ([]object.Part, error) {
-	info, err := m.store.lstat(ctx, m.record())
-	if errors.Is(err, core.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := m.store.open(ctx, m.record(), os.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return parseRecord(&reader{ctx: ctx, store: m.store, file: f, left: info.Size()})
-}
-
 // Put writes one part where it belongs, syncs it, and then puts it on record.
 func (m *multipart) Put(ctx context.Context, p object.Part, body *io.SectionReader) error {
 	text, err := line(p)
@@ -198,48 +197,6 @@ func (m *multipart) Put(ctx context.Context, p object.Part, body *io.SectionRead
 		return err
 	}
 	return m.note(ctx, p.Index, text)
-}
-
-// forget takes another part of the same index off the record before its bytes are
-// written over.
-func (m *multipart) forget(ctx context.Context, p object.Part) error {
-	if _, err := m.store.lstat(ctx, m.record()); err != nil {
-		if errors.Is(err, core.ErrNotFound) {
-			return nil
-		}
-		return err
-	}
-	f, err := m.store.open(ctx, m.record(), os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	text := make([]byte, lineSize)
-	_, err = f.ReadAt(text, int64(p.Index)*lineSize)
-	if closed := f.Close(); errors.Is(err, io.EOF) || err == nil {
-		err = closed
-	}
-	if old, ok := parseLine(text, p.Index); ok && old != p && err == nil {
-		return m.note(ctx, p.Index, make([]byte, lineSize))
-	}
-	return m.store.fail(ctx, err)
-}
-
-// note writes one line of the record, which it makes where there is none.
-func (m *multipart) note(ctx context.Context, index int, text []byte) error {
-	_, err := m.store.lstat(ctx, m.record())
-	if errors.Is(err, core.ErrNotFound) {
-		err = m.store.create(ctx, m.record())
-		if errors.Is(err, fs.ErrExist) {
-			err = nil // another part was faster
-		}
-	}
-	if err != nil {
-		return m.store.fail(ctx, err)
-	}
-	return m.store.edit(ctx, m.record(), func(f File) error {
-		_, err := f.WriteAt(text, int64(index)*lineSize)
-		return m.store.fail(ctx, err)
-	})
 }
 
 // write copies size bytes of body, whose checksum has to be sum, into the partial

@@ -51,6 +51,16 @@ func flatten(key string) string { return strings.ReplaceAll(key, "/", ",") }
 // tmpName is the name, without its end, of all that belongs to one upload.
 func tmpName(key, token string) string { return tmpDir + "/" + flatten(key) + "." + token }
 
+// claimName is the name of the claim to a key.
+func claimName(key string) string { return tmpDir + "/" + flatten(key) + claimed }
+
+// parseClaim finds the key of a claim.
+func parseClaim(name string) (key string, ok bool) {
+	name, ok = strings.CutSuffix(name, claimed)
+	key = strings.ReplaceAll(name, ",", "/")
+	return key, ok && validKey(key)
+}
+
 // parseTmp takes the name of a file in the folder tmp apart.
 func parseTmp(name, end string) (key, token string, ok bool) {
 	name, ok = strings.CutSuffix(name, end)

@@ -35,10 +35,10 @@ const (
 // can create. A claim that was left behind is removed when it is so old that
 // nobody makes use of it any more.
 func (s *Store) renameClaimed(ctx context.Context, from, to string) error {
-	claim := tmpDir + "/" + flatten(to) + claimed
+	claim := claimName(to)
 	err := s.create(ctx, claim)
 	if errors.Is(err, fs.ErrExist) {
-		if err := s.breakClaim(ctx, claim, from); err != nil {
+		if err := s.breakClaim(ctx, to); err != nil {
 			return err
 		}
 		err = s.create(ctx, claim)
@@ -79,31 +79,32 @@ func (s *Store) create(ctx context.Context, name string) error {
 	return f.Close()
 }
 
-// breakClaim removes a claim if it is stale. scratch begins a name that is free.
-func (s *Store) breakClaim(ctx context.Context, claim, scratch string) error {
-	info, err := s.fs.Lstat(ctx, claim)
+// breakClaim removes the claim to a key if it is stale.
+func (s *Store) breakClaim(ctx context.Context, key string) error {
+	info, err := s.fs.Lstat(ctx, claimName(key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return s.fail(ctx, err)
 	}
-	now, err := s.now(ctx, scratch)
+	now, err := s.now(ctx, key)
 	if err != nil || now.Sub(info.ModTime()) < claimStale {
 		return err
 	}
-	return s.remove(ctx, claim)
+	return s.remove(ctx, claimName(key))
 }
 
-// now is the time by the clock that dates the files of the place.
-func (s *Store) now(ctx context.Context, scratch string) (time.Time, error) {
-	scratch += ".now"
-	if err := s.create(ctx, scratch); err != nil && !errors.Is(err, fs.ErrExist) {
+// now is the time by the clock that dates the files of the place: that of an upload
+// that is begun and aborted at once.
+func (s *Store) now(ctx context.Context, key string) (time.Time, error) {
+	token, err := s.token()
+	if err != nil {
 		return time.Time{}, err
 	}
-	info, err := s.fs.Lstat(ctx, scratch)
-	if err := errors.Join(err, s.remove(ctx, scratch)); err != nil {
+	m, err := s.begin(ctx, key, token)
+	if err != nil {
 		return time.Time{}, err
 	}
-	return info.ModTime(), nil
+	return m.started, m.Abort(ctx)
 }

@@ -3,8 +3,12 @@ package filetree
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
@@ -53,4 +57,71 @@ func parseRecord(r io.Reader) ([]object.Part, error) {
 			parts = append(parts, p)
 		}
 	}
+}
+
+// recorded is all that the record says.
+func (m *multipart) recorded(ctx context.Context) ([]object.Part, error) {
+	info, err := m.hasRecord(ctx)
+	if info == nil {
+		return nil, err
+	}
+	f, err := m.store.open(ctx, m.record(), os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return parseRecord(&reader{ctx: ctx, store: m.store, file: f, left: info.Size()})
+}
+
+// hasRecord describes the record; where there is none, it is nil.
+func (m *multipart) hasRecord(ctx context.Context) (fs.FileInfo, error) {
+	info, err := m.store.fs.Lstat(ctx, m.record())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, m.store.fail(ctx, err)
+	}
+	return info, nil
+}
+
+// forget takes another part of the same index off the record before its bytes are
+// written over. Where there is no record it makes one.
+func (m *multipart) forget(ctx context.Context, p object.Part) error {
+	info, err := m.hasRecord(ctx)
+	if err != nil {
+		return err
+	}
+	if info == nil {
+		return m.newRecord(ctx)
+	}
+	f, err := m.store.open(ctx, m.record(), os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text := make([]byte, lineSize)
+	if _, err = f.ReadAt(text, int64(p.Index)*lineSize); err != nil && !errors.Is(err, io.EOF) {
+		return m.store.fail(ctx, err)
+	}
+	if old, ok := parseLine(text, p.Index); ok && old != p {
+		return m.note(ctx, p.Index, make([]byte, lineSize))
+	}
+	return nil
+}
+
+// newRecord makes an empty record, unless another part was faster.
+func (m *multipart) newRecord(ctx context.Context) error {
+	if err := m.store.create(ctx, m.record()); err != nil && !errors.Is(err, fs.ErrExist) {
+		return m.store.fail(ctx, err)
+	}
+	return m.store.fail(ctx, m.store.fs.SyncDir(ctx, tmpDir))
+}
+
+// note writes one line of the record.
+func (m *multipart) note(ctx context.Context, index int, text []byte) error {
+	return m.store.edit(ctx, m.record(), func(f File) error {
+		_, err := f.WriteAt(text, int64(index)*lineSize)
+		return m.store.fail(ctx, err)
+	})
 }
