@@ -10,7 +10,6 @@ import (
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/filetree"
 	"github.com/offsite-backup/offsite/core/object"
-	"github.com/offsite-backup/offsite/core/transfer"
 )
 
 const name = "local"
@@ -106,7 +105,7 @@ func (c *Config) check() error {
 // disk likes.
 func newStore(fsys filetree.FS, env core.Env) *filetree.Store {
 	return filetree.New(fsys, filetree.Options{
-		Limits:   transfer.Limits{PartSize: 32 << 20, Workers: 2},
+		Limits:   object.Limits{PartSize: 32 << 20, Workers: 2},
 		Chance:   env.Chance,
 		ReadBack: true,
 	})

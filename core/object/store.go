@@ -54,7 +54,7 @@ type Store interface {
 	Multiparts(ctx context.Context, prefix string) iter.Seq2[Multipart, error]
 
 	// Limits are the provider's, and what suits it.
-	Limits() transfer.Limits
+	Limits() Limits
 
 	// Close ends connections. It is called once, when no method runs.
 	Close() error
@@ -73,6 +73,9 @@ type Object struct {
 
 // A Part is a piece of an archive.
 type Part = transfer.Part
+
+// Limits are what a place allows, and what suits it.
+type Limits = transfer.Limits
 
 // A Multipart is an object in the making. Several processes may hold the same one.
 type Multipart interface {
