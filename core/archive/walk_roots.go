@@ -91,12 +91,14 @@ func nameOf(abs string) string {
 func merge(sorted []root) (rs []root, err error) {
 	for _, r := range sorted {
 		covered := false
-		for _, o := range rs {
-			c, err := o.covers(r)
-			if err != nil {
-				return nil, err
+		// The last one around r is the innermost.
+		for i := len(rs) - 1; i >= 0; i-- {
+			if rs[i].name == r.name || within(r.name, rs[i].name) {
+				if covered, err = rs[i].covers(r); err != nil {
+					return nil, err
+				}
+				break
 			}
-			covered = covered || c
 		}
 		if !covered {
 			rs = append(rs, r)
@@ -105,16 +107,13 @@ func merge(sorted []root) (rs []root, err error) {
 	return rs, nil
 }
 
-// covers says whether the walk of o reaches r. It does not where r is itself a
+// covers says whether the walk of o, which is around r, reaches it. It does not where r is itself a
 // symbolic link, which o has as such and r stands for what it points to. Where
 // only the way to r has one, the archive would hold both that link and something
 // below it, which nobody can unpack.
 func (o root) covers(r root) (bool, error) {
 	if o.name == r.name {
 		return true, nil
-	}
-	if !within(r.name, o.name) {
-		return false, nil
 	}
 	rel, err := filepath.Rel(o.path, r.path)
 	if err != nil {

@@ -1,0 +1,497 @@
+package archive_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"testing/iotest"
+
+	seekable "github.com/SaveTheRbtz/zstd-seekable-format-go/pkg"
+	"github.com/klauspost/compress/zstd"
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/archive"
+)
+
+// someTree is a tree with enough in it for several tables and frames.
+func someTree(t testing.TB, dir string, files int) {
+	t.Helper()
+	chance := rand.New(rand.NewPCG(1, 2))
+	for i := range files {
+		b := make([]byte, chance.IntN(40))
+		for j := range b {
+			b[j] = byte(chance.Uint32())
+		}
+		write(t, fmt.Sprintf("%s/%d/%d/file %d", dir, i%7, i%13, i), fmt.Sprintf("%x", b))
+	}
+	write(t, dir+"/3/large", strings.Repeat("0123456789abcdef", 200_000))
+	write(t, dir+"/5/middle", strings.Repeat("0123456789abcdef", 30_000))
+	must(t, os.Link(dir+"/3/large", dir+"/6/same"))
+	must(t, os.Symlink("large", dir+"/3/link"))
+}
+
+// Other tools that know the seekable format read our archives anywhere.
+func TestSeekable(t *testing.T) {
+	dir := shm(t)
+	someTree(t, dir, 3000)
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	dec, err := zstd.NewReader(nil)
+	must(t, err)
+	defer dec.Close()
+	tar, err := dec.DecodeAll(p.bytes, nil)
+	must(t, err)
+	r, err := seekable.NewReader(bytes.NewReader(p.bytes), dec)
+	must(t, err)
+	if end, err := r.Seek(0, io.SeekEnd); err != nil || end != int64(len(tar)) {
+		t.Fatalf("size %d, %v; the tar stream has %d", end, err, len(tar))
+	}
+	chance := rand.New(rand.NewPCG(3, 4))
+	for range 500 {
+		off := chance.Int64N(int64(len(tar)))
+		b := make([]byte, min(int64(chance.IntN(3<<20)), int64(len(tar))-off))
+		if _, err := r.ReadAt(b, off); err != nil || !bytes.Equal(b, tar[off:off+int64(len(b))]) {
+			t.Fatalf("%d bytes at %d: %v", len(b), off, err)
+		}
+	}
+}
+
+// frames takes the zstd stream apart: where each frame begins, and its content.
+func frames(t testing.TB, b []byte) (offs []int, contents [][]byte) {
+	t.Helper()
+	dec, err := zstd.NewReader(nil)
+	must(t, err)
+	defer dec.Close()
+	table := len(b) - 9
+	n := int(binary.LittleEndian.Uint32(b[table:]))
+	table -= 8 * n
+	off := 0
+	for range n {
+		size := int(binary.LittleEndian.Uint32(b[table:]))
+		table += 8
+		content, err := dec.DecodeAll(b[off:off+size], nil)
+		must(t, err)
+		offs, contents = append(offs, off), append(contents, content)
+		off += size
+	}
+	return offs, contents
+}
+
+func TestFrames(t *testing.T) {
+	dir := shm(t)
+	someTree(t, dir, 3000)
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	offs, contents := frames(t, p.bytes)
+	large, tables := false, 0
+	for i, c := range contents {
+		if len(c) > 1<<20 {
+			t.Errorf("frame %d has %d bytes", i, len(c))
+		}
+		if len(c) == 0 {
+			tables++
+			if binary.LittleEndian.Uint32(p.bytes[offs[i]:]) != 0x184D2A5B {
+				t.Errorf("frame %d is empty and no table", i)
+			}
+		}
+		large = large || bytes.Contains(c[:min(2000, len(c))], []byte("/3/large\x00"))
+	}
+	if !large {
+		t.Error("the file of more than 1 MiB begins no frame")
+	}
+	if want := int(p.stats.Entries+1023)/1024 + 1; tables != want {
+		t.Errorf("%d tables and index, want %d", tables, want)
+	}
+	if last := offs[len(offs)-1]; int64(last) != p.stats.TOC.Offset {
+		t.Errorf("the last frame before the seek table is at %d, the index at %d", last, p.stats.TOC.Offset)
+	}
+	tool(t, "zstd", "tar")
+	p.run(t, "/", "zstd -tq && true")
+	p.run(t, "/", "cat > "+dir+"/a.tar.zst && tar --zstd -tf "+dir+"/a.tar.zst")
+}
+
+// One file is found and read by its index, one table and its own frame.
+func TestReadCounted(t *testing.T) {
+	dir := shm(t)
+	someTree(t, dir, 3000)
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	offs, _ := frames(t, p.bytes)
+	largest := int64(0)
+	for i, off := range offs[1:] {
+		largest = max(largest, int64(off-offs[i]))
+	}
+	r := p.open(t)
+	if p.asked.Load() != 1 || p.read.Load() != p.stats.TOC.Size {
+		t.Errorf("the index: %d ranges, %d bytes of %d", p.asked.Load(), p.read.Load(), p.stats.TOC.Size)
+	}
+	before := p.read.Load()
+	e, err := r.Find(t.Context(), dir+"/4/5/file 18")
+	must(t, err)
+	if table := p.read.Load() - before; p.asked.Load() != 2 || table > 80_000 {
+		t.Errorf("the table: %d ranges, %d bytes", p.asked.Load()-1, table)
+	}
+	before = p.read.Load()
+	content(t, r, e)
+	if data := p.read.Load() - before; p.asked.Load() != 3 || data > 2*largest {
+		t.Errorf("the data: %d ranges, %d bytes", p.asked.Load()-2, data)
+	}
+	p.asked.Store(0)
+	for range r.List(t.Context(), dir+"/4/5") {
+	}
+	if p.asked.Load() > 1 {
+		t.Errorf("a list of a part read %d tables", p.asked.Load())
+	}
+	for range r.List(t.Context(), "") {
+		break
+	}
+	if p.asked.Load() > 2 {
+		t.Errorf("a list that was left read %d tables", p.asked.Load())
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := shm(t)
+	someTree(t, dir, 3000)
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	r := p.open(t)
+	for i, e := range p.list(t) {
+		if i%50 > 0 {
+			continue
+		}
+		got, err := r.Find(t.Context(), "/"+e.Name+"/")
+		if err != nil || got != e {
+			t.Fatalf("%q: %v, %v", e.Name, got, err)
+		}
+	}
+	for name, say := range map[string]string{
+		"":                         "list what lies below",
+		"no such thing":            "whole paths",
+		dir + "/3/large/below":     "whole paths",
+		dir + "/zzz":               "whole paths",
+		strings.Split(dir, "/")[1]: "list what lies below",
+	} {
+		if _, err := r.Find(t.Context(), name); !errors.Is(err, core.ErrNotFound) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), say) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for range r.List(t.Context(), dir+"/zzz") {
+		t.Error("a list of what is not there is not empty")
+	}
+}
+
+func TestOpen(t *testing.T) {
+	dir := shm(t)
+	someTree(t, dir, 1100)
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	r := p.open(t)
+	for i, e := range p.list(t) {
+		if !e.Mode.IsRegular() || i%20 > 0 && e.Size < 1000 {
+			continue
+		}
+		got := content(t, r, e)
+		sum := sha256.Sum256([]byte(got))
+		want, err := os.ReadFile("/" + e.Name)
+		must(t, err)
+		if got != string(want) || hex.EncodeToString(sum[:]) != e.SHA256 || e.Size != int64(len(want)) {
+			t.Errorf("%q differs", e.Name)
+		}
+	}
+	for _, name := range []string{"/3", "/3/link"} {
+		e, err := r.Find(t.Context(), dir+name)
+		must(t, err)
+		if _, err := r.Open(t.Context(), e); !errors.Is(err, core.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := r.Open(t.Context(), archive.Entry{Name: "x"}); !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("an entry of no archive: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	e, err := r.Find(t.Context(), dir+"/3/large")
+	must(t, err)
+	c, err := r.Open(ctx, e)
+	must(t, err)
+	must(t, c.Close())
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, core.ErrClosed) {
+		t.Errorf("read after close: %v", err)
+	}
+	why := errors.New("enough")
+	cancel(why)
+	if _, err := r.Open(ctx, e); !errors.Is(err, why) {
+		t.Errorf("after the end of ctx: %v", err)
+	}
+}
+
+// The tar stream from an entry on goes to the end of the archive, and does not
+// ask for what is not read.
+func TestTar(t *testing.T) {
+	dir := shm(t)
+	someTree(t, dir, 3000)
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	r := p.open(t)
+	all := p.list(t)
+	at := slices.IndexFunc(all, func(e archive.Entry) bool { return strings.HasSuffix(e.Name, "/3/7/file 59") })
+	p.asked.Store(0)
+	in, err := r.Tar(t.Context(), all[at])
+	must(t, err)
+	got := tarNames(t, in)
+	must(t, in.Close())
+	var want []string
+	for _, e := range all[at:] {
+		want = append(want, e.Name)
+	}
+	equal(t, got, want)
+
+	before := p.read.Load()
+	p.asked.Store(0)
+	in, err = r.Tar(t.Context(), all[at])
+	must(t, err)
+	_, err = io.CopyN(io.Discard, in, 512)
+	must(t, errors.Join(err, in.Close()))
+	if read := p.read.Load() - before; p.asked.Load() != 1 || read > 1<<20 {
+		t.Errorf("the first header: %d ranges, %d bytes", p.asked.Load(), read)
+	}
+}
+
+// Whatever byte is altered, what is read is right or known to be damaged.
+func TestDamage(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/a", "hello")
+	write(t, dir+"/b/c", strings.Repeat("world ", 50))
+	must(t, os.Link(dir+"/a", dir+"/d"))
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	whole, err := all(t.Context(), p)
+	must(t, err)
+	good := slices.Clone(p.bytes)
+	chance := rand.New(rand.NewPCG(5, 6))
+	found := 0
+	for i := range good {
+		p.bytes[i] ^= byte(1 + chance.IntN(255))
+		got, err := all(t.Context(), p)
+		if err != nil && !errors.Is(err, core.ErrDamaged) && !errors.Is(err, core.ErrUnsupported) {
+			t.Errorf("byte %d: %v", i, err)
+		}
+		if err == nil && !slices.Equal(got, whole) {
+			t.Errorf("byte %d: %v", i, got)
+		}
+		if err != nil {
+			found++
+		}
+		p.bytes[i] = good[i]
+	}
+	if found < int(p.stats.TOC.Size) {
+		t.Errorf("found %d of %d", found, len(good))
+	}
+	for _, toc := range []core.TOC{
+		{}, {Offset: -1, Size: 100}, {Offset: 1, Size: 1 << 60}, {Offset: p.stats.TOC.Offset, Size: p.stats.TOC.Size, SHA256: strings.Repeat("0", 64)},
+	} {
+		if _, err := archive.Open(t.Context(), p, toc); !errors.Is(err, core.ErrDamaged) {
+			t.Errorf("%+v: %v", toc, err)
+		}
+	}
+}
+
+// all is everything that a reader can read.
+func all(ctx context.Context, p *packed) (got []string, err error) {
+	r, err := archive.Open(ctx, p, p.stats.TOC)
+	if err != nil {
+		return nil, err
+	}
+	for e, err := range r.List(ctx, "") {
+		if err != nil {
+			return got, err
+		}
+		got = append(got, fmt.Sprint(e))
+		if !e.Mode.IsRegular() {
+			continue
+		}
+		c, err := r.Open(ctx, e)
+		if err != nil {
+			return got, err
+		}
+		b, err := io.ReadAll(c)
+		if err = errors.Join(err, c.Close()); err != nil {
+			return got, err
+		}
+		got = append(got, string(b))
+	}
+	return got, nil
+}
+
+// A place that gives less or more than was asked for is found out.
+func TestWrongRanges(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/a", strings.Repeat("0123456789abcdef", 200_000))
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	e := p.list(t)[1]
+	broken := errors.New("broken")
+	for what, wrong := range map[string]func([]byte) io.Reader{
+		"half":    func(b []byte) io.Reader { return bytes.NewReader(b[:len(b)/2]) },
+		"nothing": func([]byte) io.Reader { return strings.NewReader("") },
+		"more":    func(b []byte) io.Reader { return io.MultiReader(bytes.NewReader(b), strings.NewReader("x")) },
+		"broken": func(b []byte) io.Reader {
+			return io.MultiReader(bytes.NewReader(b[:len(b)/2]), iotest.ErrReader(broken))
+		},
+		"late": func(b []byte) io.Reader { return io.MultiReader(bytes.NewReader(b), iotest.ErrReader(broken)) },
+	} {
+		want := error(core.ErrDamaged)
+		if what == "broken" || what == "late" {
+			want = broken
+		}
+		if _, err := archive.Open(t.Context(), ranger{p, wrong, 0}, p.stats.TOC); !errors.Is(err, want) {
+			t.Errorf("%s, index: %v", what, err)
+		}
+		r, err := archive.Open(t.Context(), ranger{p, wrong, p.stats.TOC.Offset}, p.stats.TOC)
+		must(t, err)
+		c, err := r.Open(t.Context(), e)
+		if err == nil {
+			_, err = io.Copy(io.Discard, c)
+			must(t, c.Close())
+		}
+		if what == "more" || what == "late" {
+			want = nil // every byte of the file was there, and proved right
+		}
+		if !errors.Is(err, want) || want != core.ErrDamaged && errors.Is(err, core.ErrDamaged) {
+			t.Errorf("%s, data: %v", what, err)
+		}
+	}
+}
+
+// A ranger gives wrong bytes before an offset, or everywhere.
+type ranger struct {
+	p     *packed
+	wrong func([]byte) io.Reader
+	end   int64
+}
+
+func (r ranger) Range(_ context.Context, off, n int64) (io.ReadCloser, error) {
+	b := r.p.bytes[off : off+n]
+	if r.end > 0 && off >= r.end {
+		return io.NopCloser(bytes.NewReader(b)), nil
+	}
+	return io.NopCloser(r.wrong(b)), nil
+}
+
+func tarNames(t testing.TB, in io.Reader) (names []string) {
+	t.Helper()
+	for r := tar.NewReader(in); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return names
+		}
+		must(t, err)
+		names = append(names, strings.TrimSuffix(h.Name, "/"))
+	}
+}
+
+func TestFS(t *testing.T) {
+	dir, dump := shm(t), shm(t)
+	someTree(t, dir, 150)
+	write(t, dump+"/app.dump", "x")
+	p := pack(t, archive.Options{Paths: []string{dir}, Dirs: map[string]string{"hooks/db": dump}})
+	fsys := p.open(t).FS(t.Context())
+	must(t, fstest.TestFS(fsys, dir[1:]+"/3/large", dir[1:]+"/0/0/file 91", "hooks/db/app.dump"))
+	b, err := fs.ReadFile(fsys, dir[1:]+"/6/same")
+	if err != nil || len(b) != 3_200_000 {
+		t.Errorf("a hard link has %d bytes, %v", len(b), err)
+	}
+	link, err := fs.ReadLink(fsys, dir[1:]+"/3/link")
+	if err != nil || link != "large" {
+		t.Errorf("a link to %q, %v", link, err)
+	}
+	for name, want := range map[string]error{
+		"nothing": fs.ErrNotExist, dir: fs.ErrInvalid, dir[1:] + "/3/large/x": fs.ErrNotExist, "..": fs.ErrInvalid, "": fs.ErrInvalid,
+	} {
+		if _, err := fsys.Open(name); !errors.Is(err, want) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if _, err := fs.ReadFile(fsys, dir[1:]+"/3/link"); err == nil {
+		t.Error("a link was read")
+	}
+	if _, err := fs.ReadDir(fsys, dir[1:]+"/3/large"); err == nil {
+		t.Error("a file has something in it")
+	}
+	empty := pack(t, archive.Options{Paths: []string{dir}, Leave: []string{dir}, AllowEmpty: true})
+	must(t, fstest.TestFS(empty.open(t).FS(t.Context())))
+}
+
+func TestFSAnyName(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/\xff/file \xfe", "x")
+	p := pack(t, archive.Options{Paths: []string{dir}})
+	b, err := fs.ReadFile(p.open(t).FS(t.Context()), dir[1:]+"/\xff/file \xfe")
+	if err != nil || string(b) != "x" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// Very many files: memory stays flat, and one of them is found by the index, one
+// table and its own frame.
+func TestManyFiles(t *testing.T) {
+	const dirs, files = 100, 2010
+	dir := shm(t)
+	for d := range dirs {
+		sub := fmt.Sprintf("%s/%02d", dir, d)
+		must(t, os.Mkdir(sub, 0o755))
+		for f := range files {
+			h, err := os.Create(fmt.Sprintf("%s/%04d", sub, f))
+			must(t, err)
+			_, err = h.WriteString(h.Name())
+			must(t, errors.Join(err, h.Close()))
+		}
+	}
+	var p packed
+	var err error
+	most, n := uint64(0), 0
+	p.stats, err = archive.Pack(t.Context(), writer(func(b []byte) (int, error) {
+		if n++; n%10 == 0 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			most = max(most, m.HeapInuse+m.StackInuse-uint64(cap(p.bytes)))
+		}
+		p.bytes = append(p.bytes, b...)
+		return len(b), nil
+	}), archive.Options{Paths: []string{dir}, Workers: 2})
+	must(t, err)
+	if most > 100<<20 {
+		t.Errorf("packing took %d MiB", most>>20)
+	}
+	if want := int64(dirs*files + dirs + 1); p.stats.Entries != want {
+		t.Errorf("%d entries, want %d", p.stats.Entries, want)
+	}
+	r := p.open(t)
+	if p.read.Load() > 40_000 {
+		t.Errorf("the index has %d bytes", p.read.Load())
+	}
+	want := dir + "/57/1234"
+	e, err := r.Find(t.Context(), want)
+	must(t, err)
+	if got := content(t, r, e); got != want {
+		t.Errorf("%q has %q", want, got)
+	}
+	if p.asked.Load() != 3 {
+		t.Errorf("one file took %d ranges", p.asked.Load())
+	}
+	list := 0
+	for e, err := range r.List(t.Context(), "") {
+		must(t, err)
+		if list++; e.Name == "" {
+			t.Fatal("no name")
+		}
+	}
+	if int64(list) != p.stats.Entries {
+		t.Errorf("lists %d entries", list)
+	}
+}
