@@ -52,12 +52,13 @@ func (t *trial) tamper(ns Namespace, s *source, change func([]byte) []byte) {
 func flip(t *trial) {
 	ns := t.place()
 	a := t.open(ns)
-	sizes := []int64{1000, 300_000}
-	if !t.target.Short {
-		sizes = append(sizes, 17<<20)
-	}
-	for _, size := range sizes {
-		for _, off := range []int64{0, size / 2, size - 1} {
+	const two = 16<<20 + 1000 // chunks
+	flips := map[int64][]int64{1000: {0, 500, 999}, 300_000: {0, 150_000, 299_999}, two: {two - 1}}
+	for _, size := range []int64{1000, 300_000, two} {
+		if t.target.Short && size == two {
+			continue
+		}
+		for _, off := range flips[size] {
 			s := t.stored(a, size)
 			t.same(a, s)
 			t.tamper(ns, s, func(b []byte) []byte { b[off] ^= 0x10; return b })

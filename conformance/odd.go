@@ -234,14 +234,14 @@ func noAliasing(t *trial) {
 	t.did("changing what was passed and what was returned")
 	spoil := func(b core.Backup) {
 		b.Tags["kept"] = "no"
-		copy(b.Extra["kept"], `"NO"`)
+		b.Extra["kept"] = []byte(`"no"`)
 		b.Recipients[0] = "two"
 		if doc, err := b.Encode(); err == nil {
 			clear(doc)
 		}
 		clear(b.Chunks.CRC64NVME)
 	}
-	spoil(s.seal())
+	spoil(s.handed)
 	spoil(t.get(a, want.ID))
 	spoil(t.list(a)[0])
 	archive, err := a.Open(t.ctx, want.ID)

@@ -8,9 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/minio/crc64nvme"
 
 	"github.com/offsite-backup/offsite/core"
 )
@@ -60,12 +64,14 @@ type source struct {
 	content             // what the metadata promises
 	draft   core.Backup // with the id
 	sealed  core.Backup
+	handed  core.Backup                                // what the agent got of it the last time
 	gives   io.ReaderAt                                // the bytes that it gives, where they are not those promised
 	truth   io.ReaderAt                                // the bytes promised, where they are not content
 	before  func(ctx context.Context, end int64) error // asked before each read, with where it ends
 	sealing func(ctx context.Context) error            // asked before Backup answers
 	ready   sync.Once                                  //
 	prepare func(*source)                              // sets sealed, once it is asked for
+	mu      sync.Mutex                                 // of handed
 	touched atomic.Bool                                // closed or sought
 	over    atomic.Bool                                // the upload has returned
 	late    atomic.Bool                                // was read after that
@@ -104,7 +110,13 @@ func (s *source) Backup(ctx context.Context) (core.Backup, error) {
 	if ctx.Err() != nil {
 		return core.Backup{}, context.Cause(ctx)
 	}
-	return s.seal(), nil
+	handed := s.seal()
+	handed.Tags, handed.Extra = maps.Clone(handed.Tags), maps.Clone(handed.Extra)
+	handed.Recipients, handed.Hooks = slices.Clone(handed.Recipients), slices.Clone(handed.Hooks)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handed = handed
+	return handed, nil
 }
 
 // seal is the metadata.
@@ -155,7 +167,7 @@ func (t *trial) source(size int64) *source {
 	t.ids++
 	n := t.ids
 	t.mu.Unlock()
-	when := time.Date(2026, 1, 2, 3, 4, n, n, time.UTC)
+	when := time.Date(2026, 1, 2, 3, 4, n, 0, time.UTC)
 	var raw [16]byte
 	c := content{t.seed ^ hashOf(t.ID) + uint64(n), size}
 	content{^c.seed, 16}.ReadAt(raw[:], 0) // never fails: 16 of 16 bytes
@@ -166,7 +178,7 @@ func (t *trial) source(size int64) *source {
 
 func sourceOf(id core.ID, created time.Time, c content) *source {
 	s := &source{content: c, prepare: func(s *source) {
-		sums := core.NewSums(nil)
+		sums := core.NewSums(crc64nvme.New())
 		_, _ = io.Copy(sums, s.reader()) // neither side fails
 		s.sealed = s.draft
 		sums.Fill(&s.sealed)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/minio/crc64nvme"
+
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -168,7 +170,7 @@ func (p *Place) putPart(q request) response {
 	if missing := q.Index + 1 - len(all); missing > 0 {
 		all = append(all, make([]part, missing)...)
 	}
-	crc := core.NewCRC64()
+	crc := crc64nvme.New()
 	crc.Write(q.Data)
 	if len(q.Sums) != 1 || q.Sums[0] != core.CRC64(crc.Sum64()) {
 		return response{Err: core.ErrChanged}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"iter"
 
+	"github.com/minio/crc64nvme"
+
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/core"
 )
@@ -142,7 +144,7 @@ type reader struct {
 }
 
 func (r *reader) check() {
-	r.crc = core.NewCRC64()
+	r.crc = crc64nvme.New()
 	if r.off == 0 && r.end == r.meta.Size {
 		r.sha = sha256.New()
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 
+	"github.com/minio/crc64nvme"
+
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/core"
 )
@@ -33,7 +35,7 @@ type sending struct {
 }
 
 func (a *agent) upload(ctx context.Context, src core.Source, draft core.Backup) (err error) {
-	s := &sending{agent: a, ctx: ctx, key: draft.Archive, token: a.tokens(), whole: core.NewSums(nil)}
+	s := &sending{agent: a, ctx: ctx, key: draft.Archive, token: a.tokens(), whole: core.NewSums(crc64nvme.New())}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.abort())
@@ -110,7 +112,7 @@ func (s *sending) temp() string { return s.key + ".parts-" + s.token }
 
 func (s *sending) part(p []byte) error {
 	_, _ = s.whole.Write(p) // never fails
-	crc := core.NewCRC64()
+	crc := crc64nvme.New()
 	crc.Write(p)
 	sum := core.CRC64(crc.Sum64())
 	_, err := s.step(s.ctx, conformance.Step{Op: conformance.StepWrite, Key: s.temp(), Size: len(p)},
