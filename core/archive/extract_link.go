@@ -95,7 +95,7 @@ func (x *extraction) hardlink(e *extractEntry) error {
 	if verdict != extractTake {
 		to = x.moved[first]
 	}
-	if to == "" || !x.tree.ours(to) {
+	if to == "" {
 		return x.content(e, first)
 	}
 	x.pending.Wait() // one of them may be what it leads to
@@ -112,17 +112,21 @@ func (x *extraction) hardlink(e *extractEntry) error {
 	})
 }
 
-// linked opens the directory of what a hard link leads to, when that is there.
+// linked opens the directory of what a hard link leads to. What does not come
+// from the archive is fs.ErrNotExist.
 func (x *extraction) linked(e *extractEntry, to string) (*extractFolder, error) {
-	from, _, err := x.tree.open(above(to), false)
-	if errors.Is(err, errNotFolder) {
-		return nil, core.Errorf(core.ErrDamaged, "archive entry %q is a hard link through something that is no directory", e.name)
+	from, at, err := x.tree.open(above(to), false)
+	if errors.Is(err, errNotFolder) && x.tree.ours(at) {
+		return nil, core.Errorf(core.ErrDamaged, "archive entry %q is a hard link through %q, which is no directory", e.name, at)
 	}
 	if err != nil {
 		return nil, err
 	}
 	mode, err := from.lstat(to[lastSlash(to)+1:])
-	if err == nil && mode.IsDir() {
+	switch {
+	case err == nil && !x.tree.ours(to):
+		err = fs.ErrNotExist
+	case err == nil && mode.IsDir():
 		err = core.Errorf(core.ErrDamaged, "archive entry %q is a hard link to a directory", e.name)
 	}
 	if err != nil {

@@ -1,0 +1,506 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+func TestExtractHostile(t *testing.T) {
+	long := strings.Repeat("a/", 20_000)
+	tests := []struct {
+		name  string
+		tar   *rawTar
+		kind  core.ErrorKind
+		words string
+	}{
+		{"dot dot", new(rawTar).file("../canary", "x"), core.ErrDamaged, `"../canary" has ".."`},
+		{"dot dot in the middle", new(rawTar).file("a/../../canary", "x"), core.ErrDamaged, `has ".."`},
+		{"dot dot at the end", new(rawTar).dir("a/.."), core.ErrDamaged, `has ".."`},
+		{"dot dot inside", new(rawTar).file("a/../b", "x"), core.ErrDamaged, `has ".."`},
+		{"dot dot by extended name", new(rawTar).add("x", tar.TypeReg, "", nil, map[string]string{"path": "../canary"}), core.ErrDamaged, `has ".."`},
+		{"dot dot by sparse name", new(rawTar).sparseFile("../canary", "1", "1\n0\n1\n", []byte("x")), core.ErrDamaged, `has ".."`},
+		{"absolute", new(rawTar).file("/etc/canary", "x"), core.ErrDamaged, "absolute"},
+		{"absolute directory", new(rawTar).dir("/"), core.ErrDamaged, "absolute"},
+		{"no name", new(rawTar).file("", "x"), core.ErrDamaged, "no name"},
+		{"zero byte", new(rawTar).add("x", tar.TypeReg, "", nil, map[string]string{"path": "a\x00b"}), core.ErrDamaged, "no sound header"},
+		{"zero byte by sparse name", new(rawTar).sparseFile("a\x00b", "1", "1\n0\n1\n", []byte("x")), core.ErrDamaged, "zero byte"},
+		{"name too long", new(rawTar).add("x", tar.TypeReg, "", nil, map[string]string{"path": long}), core.ErrDamaged, "40000 bytes"},
+		{"root as a file", new(rawTar).file(".", "x"), core.ErrDamaged, "directory's name"},
+		{"file with a slash", new(rawTar).file("a/", "x"), core.ErrDamaged, "directory's name"},
+
+		{"write through a link", new(rawTar).soft("a", "../outside").file("a/canary", "x"), core.ErrDamaged, `goes through "a"`},
+		{"write through an absolute link", new(rawTar).soft("a", "/").file("a/canary", "x"), core.ErrDamaged, `goes through "a"`},
+		{"write through a link inside", new(rawTar).dir("b").soft("a", "b").file("a/x", "x"), core.ErrDamaged, `goes through "a"`},
+		{"write through links in a row", new(rawTar).soft("a", ".").soft("b", "a/..").file("b/canary", "x"), core.ErrDamaged, `goes through "b"`},
+		{"write through a deep link", new(rawTar).soft("d/a", "../../outside").file("d/a/c/canary", "x"), core.ErrDamaged, `goes through "d/a"`},
+		{"directory through a link", new(rawTar).soft("a", "../outside").dir("a/x"), core.ErrDamaged, `goes through "a"`},
+		{"directory over a link", new(rawTar).soft("a", "../outside").dir("a"), core.ErrDamaged, `"a" is there twice`},
+		{"link over a directory", new(rawTar).dir("a").soft("a", "../outside").file("a/canary", "x"), core.ErrDamaged, `"a" is there twice`},
+		{"file over a link", new(rawTar).soft("a", "../canary").file("a", "x"), core.ErrDamaged, `"a" is there twice`},
+		{"large file over a link", new(rawTar).soft("a", "../canary").file("a", strings.Repeat("x", 2<<20)), core.ErrDamaged, `"a" is there twice`},
+		{"sparse file over a link", new(rawTar).soft("a", "../canary").sparseFile("a", "1", "1\n0\n1\n", []byte("x")), core.ErrDamaged, `"a" is there twice`},
+		{"below a file", new(rawTar).file("a", strings.Repeat("x", 2<<20)).file("a/b", "x"), core.ErrDamaged, `goes through "a"`},
+		{"fifo over a link", new(rawTar).soft("a", "../canary").add("a", tar.TypeFifo, "", nil, nil), core.ErrDamaged, `"a" is there twice`},
+
+		{"hard link outside", new(rawTar).hard("a", "../canary"), core.ErrDamaged, "leads outside"},
+		{"hard link to absolute", new(rawTar).hard("a", "/etc/passwd"), core.ErrDamaged, "leads outside"},
+		{"hard link through a link", new(rawTar).soft("s", "../outside").hard("a", "s/canary"), core.ErrDamaged, "through \"s\""},
+		{"hard link to a directory", new(rawTar).dir("d").hard("a", "d"), core.ErrDamaged, "to a directory"},
+		{"hard link to the root", new(rawTar).hard("a", "."), core.ErrDamaged, "to the root"},
+		{"hard link to itself", new(rawTar).hard("a", "./a"), core.ErrDamaged, "to itself"},
+		{"hard link to nothing", new(rawTar).hard("a", ""), core.ErrDamaged, "leads outside"},
+		{"file over a hard link to a link", new(rawTar).soft("s", "../canary").hard("a", "s").file("a", "x"), core.ErrDamaged, `"a" is there twice`},
+		{"write through a hard link to a link", new(rawTar).soft("s", "../outside").hard("a", "s").file("a/canary", "x"), core.ErrDamaged, `goes through "a"`},
+
+		{"file twice", new(rawTar).file("a", "1").file("a", "2"), core.ErrDamaged, `"a" is there twice`},
+		{"file twice, other spelling", new(rawTar).file("d/a", "1").file("./d//./a", "2"), core.ErrDamaged, `is there twice`},
+		{"link twice", new(rawTar).soft("a", "b").soft("a", "c"), core.ErrDamaged, `"a" is there twice`},
+		{"hard link twice", new(rawTar).file("b", "").hard("a", "b").hard("a", "b"), core.ErrDamaged, `"a" is there twice`},
+		{"file over a directory", new(rawTar).dir("a").file("a", "2"), core.ErrDamaged, `"a" is there twice`},
+		{"file over a parent", new(rawTar).file("a/b", "2").file("a", "2"), core.ErrDamaged, `"a" is there twice`},
+		{"link to nothing", new(rawTar).soft("a", ""), core.ErrDamaged, "symbolic link to nothing"},
+
+		{"larger than everything", new(rawTar).block("a", tar.TypeReg, "", 1<<60), core.ErrDamaged, "cut short"},
+		{"size to the brim", new(rawTar).block("a", tar.TypeReg, "", math.MaxInt64), core.ErrDamaged, "cut short"},
+		{"headers without end", endless(), core.ErrDamaged, "too large"},
+		{"header of 1 GiB", new(rawTar).block("a", 'x', "", 1<<30), core.ErrDamaged, "too large"},
+		{"header with no size", rawBlock(func(b []byte) { b[156] = 'x'; copy(b[124:136], "zzz") }), core.ErrDamaged, "no header"},
+		{"checksum", rawBlock(func(b []byte) { b[0] = 'b' }), core.ErrDamaged, "no sound header"},
+		{"noise", rawBlock(func(b []byte) { copy(b, strings.Repeat("noise", 100)) }), core.ErrDamaged, "no sound header"},
+		{"records", new(rawTar).block("pax", 'x', "", 5).body([]byte("hello")).file("a", ""), core.ErrDamaged, "no sound header"},
+		{"half an end", new(rawTar).file("a", "").body(make([]byte, 512)).file("b", ""), core.ErrDamaged, "half a mark"},
+		{"behind the end", new(rawTar).file("a", "").body(make([]byte, 1024)).file("b", ""), core.ErrDamaged, "goes on"},
+
+		{"old sparse", new(rawTar).block("a", tar.TypeGNUSparse, "", 0), core.ErrUnsupported, "old GNU format"},
+		{"sparse 0.1", new(rawTar).add("a", tar.TypeReg, "", nil, map[string]string{"GNU.sparse.map": "0,1", "GNU.sparse.numblocks": "1"}), core.ErrUnsupported, "another format than 1.0"},
+		{"sparse without size", new(rawTar).sparseFile("a", "", "0\n", nil), core.ErrDamaged, "has no size"},
+		{"sparse of negative size", new(rawTar).sparseFile("a", "-1", "0\n", nil), core.ErrDamaged, "has no size"},
+		{"sparse without map", new(rawTar).sparseFile("a", "1", "", nil), core.ErrDamaged, "shorter"},
+		{"sparse, not numbers", new(rawTar).sparseFile("a", "1", "1\n-5\n1\n", []byte("x")), core.ErrDamaged, "not made of numbers"},
+		{"sparse, no digits", new(rawTar).sparseFile("a", "1", "1\n\n1\n", []byte("x")), core.ErrDamaged, "not made of numbers"},
+		{"sparse, number too large", new(rawTar).sparseFile("a", "1", "1\n99999999999999999999\n1\n", []byte("x")), core.ErrDamaged, "not made of numbers"},
+		{"sparse, count too large", new(rawTar).sparseFile("a", "1", "922337203685477580\n0\n1\n", []byte("x")), core.ErrDamaged, "too many"},
+		{"sparse, count without pieces", new(rawTar).sparseFile("a", "1", "1000000\n", nil), core.ErrDamaged, "not made of numbers"},
+		{"sparse, overlap", new(rawTar).sparseFile("a", "20", "2\n0\n10\n5\n10\n", make([]byte, 20)), core.ErrDamaged, "overlap"},
+		{"sparse, out of order", new(rawTar).sparseFile("a", "20", "2\n10\n5\n0\n5\n", make([]byte, 10)), core.ErrDamaged, "overlap"},
+		{"sparse, behind the end", new(rawTar).sparseFile("a", "20", "1\n15\n10\n", make([]byte, 10)), core.ErrDamaged, "behind its end"},
+		{"sparse, offset behind the end", new(rawTar).sparseFile("a", "20", "1\n9223372036854775800\n10\n", make([]byte, 10)), core.ErrDamaged, ""},
+		{"sparse, more data", new(rawTar).sparseFile("a", "20", "1\n0\n10\n", make([]byte, 600)), core.ErrDamaged, "does not fit"},
+		{"sparse, less data", new(rawTar).sparseFile("a", "2000", "1\n0\n1000\n", make([]byte, 10)), core.ErrDamaged, "does not fit"},
+	}
+	for _, test := range tests {
+		for name, o := range map[string]ExtractOptions{
+			"":                     {},
+			" with everything":     {Owners: true, Devices: true, SetID: true, Overwrite: true},
+			" by one, not empty":   {Workers: 1, Overwrite: true},
+			" not empty, no force": {},
+		} {
+			t.Run(test.name+name, func(t *testing.T) {
+				p := newPlace(t)
+				if strings.Contains(name, "not empty") {
+					must(t, os.WriteFile(p.path("there"), nil, 0o600))
+				}
+				_, _, err := p.extract(t, bytes.NewReader(test.tar.end()), o)
+				wantErr(t, err, test.kind, test.words)
+				p.untouched(t)
+			})
+		}
+	}
+}
+
+// endless has more headers for one entry than anybody needs.
+func endless() *rawTar {
+	r := new(rawTar)
+	for range 10 {
+		r.block("a", tar.TypeGNULongName, "", 1<<20).body(bytes.Repeat([]byte("a"), 1<<20))
+	}
+	return r.file("a", "")
+}
+
+// rawBlock is one header, changed.
+func rawBlock(change func([]byte)) *rawTar {
+	r := new(rawTar).file("a", "")
+	change(r.Bytes())
+	return r
+}
+
+// sample has an entry of every kind.
+func sample() *rawTar {
+	r := new(rawTar).dir("d/").file("d/small", "small").file("d/empty", "")
+	r.file("d/large", strings.Repeat("0123456789abcdef", (extractSmall+4096)/16))
+	r.sparseFile("d/sparse", "100000", "2\n512\n512\n99900\n100\n", bytes.Repeat([]byte("s"), 612))
+	r.soft("d/soft", "../../outside").hard("d/hard", "d/small").add("d/fifo", tar.TypeFifo, "", nil, nil)
+	r.add("x", tar.TypeReg, "", []byte("long"), map[string]string{"path": "d/" + strings.Repeat("n", 250)})
+	return r.dir("d/e/f/")
+}
+
+func TestExtractCutShort(t *testing.T) {
+	whole := sample().end()
+	for n := 0; n < len(whole); n += 512 {
+		if len(whole)-n > 20*512 && n > 20*512 && n%(64*512) != 0 {
+			continue // inside the large file's content, every 32 KiB
+		}
+		for _, cut := range []int{n, n + 100} {
+			p := newPlace(t)
+			_, _, err := p.extract(t, bytes.NewReader(whole[:cut]), ExtractOptions{})
+			wantErr(t, err, core.ErrDamaged, "")
+			if cut <= len(whole)-1024 {
+				wantErr(t, err, core.ErrDamaged, "short")
+			}
+			for _, name := range []string{"d/large", "d/sparse"} {
+				if info, err := os.Lstat(p.path(name)); err == nil && info.Size() < 100_000 {
+					t.Errorf("cut at %d: %s is there and not whole", cut, name)
+				}
+			}
+			p.untouched(t)
+			if t.Failed() {
+				t.Fatalf("cut at %d of %d", cut, len(whole))
+			}
+		}
+	}
+}
+
+func TestExtractSample(t *testing.T) {
+	for _, workers := range []int{0, 1, 4} {
+		p := newPlace(t)
+		stats, odd, err := p.extract(t, iotest.OneByteReader(bytes.NewReader(sample().end())), ExtractOptions{Workers: workers})
+		must(t, err)
+		if len(odd) > 0 {
+			t.Error(odd)
+		}
+		if want := (ExtractStats{Entries: 10, ContentSize: 9 + extractSmall + 4096 + 100_000}); stats != want {
+			t.Errorf("%+v, want %+v", stats, want)
+		}
+		sparse := make([]byte, 100_000)
+		copy(sparse[512:], bytes.Repeat([]byte("s"), 512))
+		copy(sparse[99_900:], bytes.Repeat([]byte("s"), 100))
+		p.holds(t, "d/", "d/small=small", "d/empty=", "d/hard=small", "d/soft>../../outside", "d/fifo p---------",
+			"d/large="+strings.Repeat("0123456789abcdef", (extractSmall+4096)/16), "d/sparse="+string(sparse),
+			"d/"+strings.Repeat("n", 250)+"=long", "d/e/", "d/e/f/")
+		p.untouched(t)
+	}
+}
+
+func TestExtractChoice(t *testing.T) {
+	stream := new(rawTar).dir(".").dir("a/").dir("a/b/").file("a/b/x", "1").file("a/b/y", "2").hard("a/c", "a/b/x").
+		dir("ab/").file("ab/z", "3").soft("s", "a").end()
+	tests := []struct {
+		name  string
+		below string
+		only  []string
+		want  []string
+		err   error
+	}{
+		{"all", "", nil, []string{"a/", "a/b/", "a/b/x=1", "a/b/y=2", "a/c=1", "ab/", "ab/z=3", "s>a"}, nil},
+		{"none", "", []string{}, nil, nil},
+		{"root", "/", []string{"/"}, []string{"a/", "a/b/", "a/b/x=1", "a/b/y=2", "a/c=1", "ab/", "ab/z=3", "s>a"}, nil},
+		{"below", "a", nil, []string{"b/", "b/x=1", "b/y=2", "c=1"}, nil},
+		{"below, as typed", "/a/", nil, []string{"b/", "b/x=1", "b/y=2", "c=1"}, nil},
+		{"below deep", "a/b", nil, []string{"x=1", "y=2"}, nil},
+		{"below a file", "a/b/y", nil, []string{"y=2"}, nil},
+		{"below a link", "s", nil, []string{"s>a"}, nil},
+		{"below nothing", "a/n", nil, nil, core.ErrNotFound},
+		{"below half a name", "a/b/", []string{"a/b/x"}, []string{"x=1"}, nil},
+		{"only a file", "", []string{"a/b/y"}, []string{"a/", "a/b/", "a/b/y=2"}, nil},
+		{"only a directory", "", []string{"/ab"}, []string{"ab/", "ab/z=3"}, nil},
+		{"only two", "", []string{"s", "./a/b"}, []string{"a/", "a/b/", "a/b/x=1", "a/b/y=2", "s>a"}, nil},
+		{"only one that is not there", "", []string{"s", "t"}, []string{"s>a"}, core.ErrNotFound},
+		{"only outside", "", []string{"../s"}, nil, core.ErrInvalid},
+		{"below outside", "a/../..", nil, nil, core.ErrInvalid},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPlace(t)
+			_, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{Below: test.below, Only: test.only})
+			if !errors.Is(err, test.err) || len(odd) > 0 {
+				t.Errorf("error %v, want %v; odd %q", err, test.err, odd)
+			}
+			p.holds(t, test.want...)
+			if info, err := os.Stat(p.path("a/b")); err == nil && (info.Mode().Perm() != 0o755 || info.ModTime().Unix() != 1_700_000_000) {
+				t.Errorf("a/b has %v %v", info.Mode(), info.ModTime())
+			}
+		})
+	}
+}
+
+func TestExtractHardLinkElsewhere(t *testing.T) {
+	first := new(rawTar).file("a/x", "content")
+	stream := new(rawTar).dir("a").file("a/x", "content").dir("b").hard("b/1", "a/x").hard("b/2", "a/x").end()
+	sum := sha256.Sum256([]byte("content"))
+	good := func(context.Context, string) (io.ReadCloser, Entry, error) {
+		return io.NopCloser(bytes.NewReader(first.Bytes())), Entry{Name: "a/x", SHA256: hex.EncodeToString(sum[:])}, nil
+	}
+	t.Run("without content", func(t *testing.T) {
+		p := newPlace(t)
+		stats, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{Below: "b"})
+		must(t, err)
+		if stats.Lost != 2 || len(odd) != 2 || !strings.Contains(odd[0], "hard link") {
+			t.Error(stats, odd)
+		}
+		p.holds(t)
+	})
+	t.Run("with content", func(t *testing.T) {
+		p := newPlace(t)
+		stats, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{Only: []string{"b"}, Content: good})
+		must(t, err)
+		if stats.Odd != 0 || stats.ContentSize != 7 || stats.Entries != 3 {
+			t.Error(stats, odd)
+		}
+		p.holds(t, "b/", "b/1=content", "b/2=content")
+		same(t, p.path("b/1"), p.path("b/2"))
+	})
+	t.Run("one", func(t *testing.T) {
+		p := newPlace(t)
+		must(t, os.Mkdir(p.path("a"), 0o700))
+		must(t, os.WriteFile(p.path("a/x"), []byte("somebody else's"), 0o600))
+		one := new(rawTar).hard("b/1", "a/x").end()
+		_, _, err := p.extract(t, bytes.NewReader(one), ExtractOptions{Limit: 1, Content: good, Want: &Entry{Name: "b/1"}})
+		must(t, err)
+		p.holds(t, "a/", "a/x=somebody else's", "b/", "b/1=content")
+	})
+	bad := map[string]struct {
+		stream *rawTar
+		err    error
+		want   error
+	}{
+		"another entry":   {new(rawTar).file("a/y", "content"), nil, core.ErrDamaged},
+		"another content": {new(rawTar).file("a/x", "contenT"), nil, core.ErrDamaged},
+		"a link again":    {new(rawTar).hard("a/x", "b/1"), nil, core.ErrDamaged},
+		"a directory":     {new(rawTar).dir("a/x"), nil, core.ErrDamaged},
+		"nothing":         {new(rawTar).body(make([]byte, 1024)), nil, core.ErrDamaged},
+		"cut short":       {new(rawTar), nil, core.ErrDamaged},
+		"unreachable":     {nil, core.ErrUnavailable, core.ErrUnavailable},
+		"not there":       {nil, core.ErrNotFound, nil},
+	}
+	for name, test := range bad {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			stats, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{Below: "b", Content: func(context.Context, string) (io.ReadCloser, Entry, error) {
+				if test.err != nil {
+					return nil, Entry{}, test.err
+				}
+				_, want, _ := good(t.Context(), "")
+				return io.NopCloser(bytes.NewReader(test.stream.Bytes())), want, nil
+			}})
+			if !errors.Is(err, test.want) || (err == nil) != (stats.Lost == 2) {
+				t.Errorf("error %v, want %v; %q", err, test.want, odd)
+			}
+			p.holds(t)
+		})
+	}
+}
+
+func same(t *testing.T, a, b string) {
+	t.Helper()
+	one, err := os.Lstat(a)
+	must(t, err)
+	other, err := os.Lstat(b)
+	must(t, err)
+	if !os.SameFile(one, other) {
+		t.Errorf("%s and %s are not one file", a, b)
+	}
+}
+
+func TestExtractOne(t *testing.T) {
+	stream := new(rawTar).file("d/a", "content").file("b", "x").Bytes() // and no end
+	one := func(t *testing.T, p *targetPlace, r io.Reader, want *Entry) (ExtractStats, error) {
+		root, err := os.OpenRoot(p.target)
+		must(t, err)
+		defer root.Close()
+		return ExtractOne(t.Context(), r, root, ExtractOptions{Want: want})
+	}
+	sum := sha256.Sum256([]byte("content"))
+	right := hex.EncodeToString(sum[:])
+	for name, want := range map[string]*Entry{"any": nil, "name": {Name: "d/a"}, "content": {Name: "d/a", SHA256: right}} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			stats, err := one(t, p, bytes.NewReader(stream), want)
+			must(t, err)
+			if stats != (ExtractStats{Entries: 1, ContentSize: 7}) {
+				t.Errorf("%+v", stats)
+			}
+			p.holds(t, "d/", "d/a=content")
+		})
+	}
+	t.Run("another name", func(t *testing.T) {
+		p := newPlace(t)
+		_, err := one(t, p, bytes.NewReader(stream), &Entry{Name: "b"})
+		wantErr(t, err, core.ErrDamaged, `has "d/a" where "b" should be`)
+		p.holds(t)
+	})
+	t.Run("another content", func(t *testing.T) {
+		p := newPlace(t)
+		_, err := one(t, p, bytes.NewReader(stream), &Entry{Name: "d/a", SHA256: strings.Repeat("0", 64)})
+		wantErr(t, err, core.ErrDamaged, right)
+		p.holds(t, "d/")
+	})
+	t.Run("content of a sparse file", func(t *testing.T) {
+		whole := append(make([]byte, 3<<20), 's')
+		sum := sha256.Sum256(whole)
+		r := new(rawTar).sparseFile("s", "3145729", "1\n3145728\n1\n", []byte("s")).Bytes()
+		p := newPlace(t)
+		_, err := one(t, p, bytes.NewReader(r), &Entry{Name: "s", SHA256: hex.EncodeToString(sum[:])})
+		must(t, err)
+		p.holds(t, "s="+string(whole))
+		p = newPlace(t)
+		_, err = one(t, p, bytes.NewReader(r), &Entry{Name: "s", SHA256: right})
+		wantErr(t, err, core.ErrDamaged, "SHA-256")
+		p.holds(t)
+	})
+}
+
+func TestExtractOverwrite(t *testing.T) {
+	stream := new(rawTar).dir("d").file("d/f", "new").soft("l", "new").file("big", strings.Repeat("n", 2<<20)).hard("h", "d/f").end()
+	fill := func(t *testing.T) *targetPlace {
+		p := newPlace(t)
+		must(t, os.Mkdir(p.path("d"), 0o700))
+		must(t, os.WriteFile(p.path("d/f"), []byte("old"), 0o600))
+		must(t, os.Link(p.path("d/f"), p.path("kept")))
+		must(t, os.Symlink("../canary", p.path("l")))
+		must(t, os.Symlink("../canary", p.path("big")))
+		must(t, os.WriteFile(p.path("h"), []byte("old"), 0o600))
+		return p
+	}
+	t.Run("not wanted", func(t *testing.T) {
+		p := fill(t)
+		_, _, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{})
+		wantErr(t, err, core.ErrExists, "is there already")
+		p.holds(t, "d/", "d/f=old", "kept=old", "l>../canary", "big>../canary", "h=old")
+		p.untouched(t)
+	})
+	t.Run("wanted", func(t *testing.T) {
+		p := fill(t)
+		_, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{Overwrite: true})
+		must(t, err)
+		if len(odd) > 0 {
+			t.Error(odd)
+		}
+		p.holds(t, "d/", "d/f=new", "kept=old", "l>new", "big="+strings.Repeat("n", 2<<20), "h=new")
+		same(t, p.path("h"), p.path("d/f"))
+		p.untouched(t)
+	})
+	t.Run("a directory in the way", func(t *testing.T) {
+		p := newPlace(t)
+		must(t, os.MkdirAll(p.path("l/x"), 0o700))
+		stats, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{Overwrite: true})
+		must(t, err)
+		if stats.Lost != 1 || !strings.Contains(odd[0], "a directory is in its place") {
+			t.Error(odd)
+		}
+	})
+	t.Run("a link in a directory's way", func(t *testing.T) {
+		p := newPlace(t)
+		must(t, os.Symlink("../outside", p.path("d")))
+		_, _, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{Overwrite: true})
+		must(t, err)
+		p.holds(t, "d/", "d/f=new", "l>new", "big="+strings.Repeat("n", 2<<20), "h=new")
+		p.untouched(t)
+	})
+	t.Run("a link on the way", func(t *testing.T) {
+		p := newPlace(t)
+		must(t, os.Symlink("../outside", p.path("d")))
+		_, _, err := p.extract(t, bytes.NewReader(new(rawTar).file("d/f", "new").end()), ExtractOptions{Overwrite: true})
+		wantErr(t, err, core.ErrExists, `"d" is in the way of "d/f"`)
+		p.untouched(t)
+	})
+}
+
+func TestExtractLosses(t *testing.T) {
+	big := strings.Repeat("n", 300)
+	stream := new(rawTar).
+		add("x", tar.TypeReg, "", []byte("lost"), map[string]string{"path": big}).
+		add("x", tar.TypeDir, "", nil, map[string]string{"path": big + "d"}).
+		add("x", tar.TypeReg, "", []byte("lost"), map[string]string{"path": big + "d/f"}).
+		add("x", tar.TypeLink, big, nil, map[string]string{"linkpath": big}).
+		sparseFile("huge", "9223372036854775807", "1\n0\n1\n", []byte("x")).
+		add("odd", 'Z', "", []byte("unknown kind"), nil).
+		file("kept", "kept").end()
+	p := newPlace(t)
+	stats, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{})
+	must(t, err)
+	if stats.Lost != 6 || stats.Odd != 6 || stats.Entries != 1 {
+		t.Errorf("%+v %q", stats, odd)
+	}
+	p.holds(t, "kept=kept")
+}
+
+func TestExtractDirectoryTwice(t *testing.T) {
+	p := newPlace(t)
+	stream := new(rawTar).dir("d").file("d/a", "1").blockOf("d", tar.TypeDir, "", 0, 0o750, 0).file("d/b", "2").end()
+	stats, odd, err := p.extract(t, bytes.NewReader(stream), ExtractOptions{})
+	must(t, err)
+	if stats.Odd != 1 || stats.Lost != 0 || !strings.Contains(odd[0], "twice") {
+		t.Error(odd)
+	}
+	p.holds(t, "d/", "d/a=1", "d/b=2")
+	if info, err := os.Stat(p.path("d")); err != nil || info.Mode().Perm() != 0o750 {
+		t.Error(info.Mode(), err)
+	}
+}
+
+func TestExtractStreamError(t *testing.T) {
+	whole := sample().end()
+	for _, at := range []int{0, 700, 5000, len(whole) - 1024, len(whole)} {
+		for _, cause := range []error{core.ErrUnavailable, core.ErrChanged} {
+			p := newPlace(t)
+			r := io.MultiReader(bytes.NewReader(whole[:at]), iotest.ErrReader(core.Errorf(cause.(core.ErrorKind), "%w", io.ErrUnexpectedEOF)))
+			_, _, err := p.extract(t, r, ExtractOptions{})
+			if !errors.Is(err, cause) {
+				t.Errorf("at %d: %v, want %v", at, err, cause)
+			}
+		}
+	}
+}
+
+func TestExtractCancel(t *testing.T) {
+	stop := errors.New("enough")
+	for _, after := range []int{0, 1, 20, 300} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		p := newPlace(t)
+		root, err := os.OpenRoot(p.target)
+		must(t, err)
+		// An archive without end: only the context ends it.
+		r := &forever{entry: new(rawTar), after: after, then: func() { cancel(stop) }}
+		start := time.Now()
+		_, err = Extract(ctx, r, root, ExtractOptions{})
+		if !errors.Is(err, stop) {
+			t.Errorf("after %d entries: %v", after, err)
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Error("took too long")
+		}
+		must(t, root.Close())
+	}
+}
+
+// forever is a stream of ever new small files.
+type forever struct {
+	entry *rawTar
+	n     int
+	after int
+	then  func()
+}
+
+func (f *forever) Read(p []byte) (int, error) {
+	if f.entry.Len() == 0 {
+		if f.n == f.after {
+			f.then()
+		}
+		f.n++
+		f.entry.file(strings.Repeat("f", f.n%50+1)+"/"+hex.EncodeToString([]byte(time.Unix(int64(f.n), 0).UTC().String())), "content")
+	}
+	return f.entry.Read(p)
+}
