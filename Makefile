@@ -1,0 +1,59 @@
+GO ?= go
+FUZZTIME ?= 30s
+AGENTS ?=
+CROSS_TAGS ?=
+
+STATICCHECK_VERSION := v0.8.2
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/offsite-tools
+STATICCHECK := $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)
+
+LINKABLE := $(patsubst cmd/offsite/agent_%.go,%,$(wildcard cmd/offsite/agent_*.go))
+UNKNOWN := $(filter-out $(LINKABLE),$(AGENTS))
+comma := ,
+empty :=
+TAGS := $(subst $(empty) ,$(comma),$(strip $(if $(AGENTS),slim $(AGENTS:%=agent_%))))
+
+.PHONY: help build test check fuzz fmt vet staticcheck
+
+help:
+	@echo 'make build   writes ./offsite; AGENTS="local" links those alone (known: $(LINKABLE))'
+	@echo 'make test    all tests, with the race detector; a tool that one needs and does not find is an error'
+	@echo 'make check   gofmt, go vet for linux, darwin and windows, staticcheck'
+	@echo 'make fuzz    each fuzz test for FUZZTIME=$(FUZZTIME)'
+
+build:
+	$(if $(UNKNOWN),$(error AGENTS: no agent $(UNKNOWN); known are $(LINKABLE)))
+	$(GO) build -trimpath $(if $(TAGS),-tags $(TAGS)) -o offsite ./cmd/offsite
+
+# OFFSITE_REQUIRE tells the tests that this machine has what they need: what is
+# missing is then a failure, not a skip.
+test:
+	OFFSITE_REQUIRE=1 $(GO) test -race -count=1 -timeout=20m ./...
+
+check: fmt vet staticcheck
+
+fmt:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
+
+# CROSS_TAGS are build tags for the systems that this is not.
+vet:
+	GOOS=linux $(GO) vet ./...
+	GOOS=darwin $(GO) vet $(if $(CROSS_TAGS),-tags $(CROSS_TAGS)) ./...
+	GOOS=windows $(GO) vet $(if $(CROSS_TAGS),-tags $(CROSS_TAGS)) ./...
+
+staticcheck: $(STATICCHECK)
+	$(STATICCHECK) ./...
+
+$(STATICCHECK):
+	mkdir -p $(TOOLS)/new-$(STATICCHECK_VERSION)
+	GOBIN=$(TOOLS)/new-$(STATICCHECK_VERSION) GOOS= GOFLAGS= $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	mv $(TOOLS)/new-$(STATICCHECK_VERSION)/staticcheck $@
+	rmdir $(TOOLS)/new-$(STATICCHECK_VERSION)
+
+# go test takes one fuzz test of one package at a time.
+fuzz:
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
+	while read -r dir name; do \
+		echo "$$dir $$name"; \
+		$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$dir" </dev/null || exit 1; \
+	done
