@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/offsite-backup/offsite/core/archive"
 	"github.com/offsite-backup/offsite/core/platform"
 )
 
@@ -90,7 +91,10 @@ func (o backupOptions) job(paths []string, places []place) (platform.Job, error)
 		return platform.Job{}, err
 	}
 	if o.copies < 0 || o.copies > len(places) {
-		return platform.Job{}, usagef("--copies %d: there are %s", o.copies, count(int64(len(places)), "place", "places"))
+		return platform.Job{}, usagef("--copies %d: there are %d of --to", o.copies, len(places))
+	}
+	if err := archive.CheckExclude(o.exclude); err != nil {
+		return platform.Job{}, usagef("--exclude: %w", err)
 	}
 	require, err := o.required(places)
 	if err != nil {

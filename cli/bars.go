@@ -27,7 +27,7 @@ type bar struct {
 
 func newBars(c *console, now func() time.Time) *bars {
 	b := &bars{console: c, now: now, all: map[string]*bar{}}
-	b.drawn = mpb.New(mpb.WithOutput(c.w), mpb.WithWidth(80), mpb.WithAutoRefresh())
+	b.drawn = mpb.New(mpb.WithOutput(c.w), mpb.WithAutoRefresh())
 	c.draw(b.drawn)
 	return b
 }
@@ -48,11 +48,22 @@ func (b *bars) bar(agent string) *bar {
 	}
 	one := &bar{track: track{agent: agent}}
 	one.drawn = b.drawn.New(0, mpb.BarStyle().Filler("#").Tip("").Padding("."),
-		mpb.PrependDecorators(decor.Name(visible(agent), decor.WCSyncSpaceR)),
+		mpb.PrependDecorators(decor.Name(shortened(visible(agent)), decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return one.status(b.now()) })),
 	)
 	b.all[agent] = one
 	return one
+}
+
+// nameMost leaves room for rate and time left on a narrow terminal.
+const nameMost = 24
+
+// shortened keeps the end of a name, which is what tells directories apart.
+func shortened(name string) string {
+	if r := []rune(name); len(r) > nameMost {
+		return "…" + string(r[len(r)-nameMost+1:])
+	}
+	return name
 }
 
 // close leaves the bars as they are: what each agent made of it is told after.

@@ -43,9 +43,16 @@ func Main(kinds ...core.Kind) {
 		build:   debug.ReadBuildInfo,
 		quit:    os.Exit,
 	}
-	a.bars = term.IsTerminal(int(os.Stderr.Fd())) && a.env["TERM"] != "dumb"
+	a.bars = drawable(os.Stderr, a.env["TERM"])
 	a.ask = term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
 	os.Exit(a.main(os.Args[1:]))
+}
+
+// drawable says whether bars can be drawn on f. There are terminals of no size,
+// where nothing of them would be seen.
+func drawable(f *os.File, kind string) bool {
+	columns, rows, err := term.GetSize(int(f.Fd()))
+	return err == nil && columns > 0 && rows > 0 && kind != "dumb"
 }
 
 // An app is the world as commands see it.
@@ -126,18 +133,14 @@ Exit codes: 0 ok; 1 failed; 2 the command line is wrong, and nothing was touched
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "offsite",
-		Short:         "Backups, whole and checked, at several places",
-		Long:          rootHelp,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("no command")
-			}
-			return fmt.Errorf("unknown command %q", args[0])
-		},
+		Use:                        "offsite",
+		Short:                      "Backups, whole and checked, at several places",
+		Long:                       rootHelp,
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		Args:                       cobra.ArbitraryArgs,
+		RunE:                       noCommand,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.optionsFromEnv(cmd.Flags()); err != nil {
 				return err
@@ -159,7 +162,23 @@ func (a *app) rootCommand() *cobra.Command {
 		a.restoreCommand(), a.uploadCommand(), a.downloadCommand(), a.deleteCommand(),
 		a.agentsCommand(), a.versionCommand(),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if !cmd.Runnable() {
+			cmd.RunE = noCommand // else its help would look like success
+		}
+	}
 	return root
+}
+
+func noCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("no command")
+	}
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q: is %s meant?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
 // run makes a command's action of f: from here on errors are the world's, unless

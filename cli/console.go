@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/offsite-backup/offsite/core"
 )
@@ -107,9 +109,11 @@ var kindAdvice = []struct {
 	{core.ErrNotFound, `"offsite list" shows the backups that are there`},
 	{core.ErrExists, "what is there was left as it is: choose another name, or look at what is there"},
 	{core.ErrUnauthenticated, "check the credentials of that place"},
-	{core.ErrDenied, "check the rights of this user there"},
 	{core.ErrNoSpace, "make room there, then do the same again"},
 	{core.ErrUnavailable, "do the same again when the place answers"},
 	{core.ErrThrottled, "do the same again later"},
 	{core.ErrChanged, "something changed underneath: do the same again"},
+	{syscall.ENOSPC, "make room there, or name another folder with --spool or --state"},
+	{fs.ErrNotExist, "check how it is written"},
+	{fs.ErrPermission, "check the rights of this user there"},
 }

@@ -82,7 +82,7 @@ func (t *track) status(now time.Time) string {
 		s += " of " + size(t.total)
 	}
 	rate := t.rate(now)
-	if rate < 1 {
+	if rate < 1 || t.total > 0 && t.done >= t.total {
 		return s
 	}
 	s += fmt.Sprintf(", %s/s", size(int64(rate)))
@@ -93,10 +93,11 @@ func (t *track) status(now time.Time) string {
 	return s
 }
 
+// position is how far the transfer is; total is 0 while that is not known.
 func (t *track) position() (done, total int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.done, max(t.done, t.total)
+	return t.done, t.total
 }
 
 // lines writes a line for each agent now and then, for logs.

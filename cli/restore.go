@@ -100,11 +100,12 @@ func resolveID(ctx context.Context, s *session, which, job string) (core.ID, err
 	return id, err
 }
 
-// restoreFailed tells a backup that is not there from a name that is not in it.
+// restoreFailed tells a backup that is not there from a name that is not in it,
+// whose error must not look like the other.
 func (a *app) restoreFailed(ctx context.Context, s *session, id core.ID, err error) error {
 	if errors.Is(err, core.ErrNotFound) {
 		if _, missing := s.Get(ctx, id); missing == nil {
-			return result{exitFailed, err}
+			return errors.New(err.Error())
 		}
 	}
 	return err

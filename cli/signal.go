@@ -37,7 +37,7 @@ func (a *app) await(signals <-chan os.Signal, done <-chan struct{}, cancel conte
 			a.quit(exitInterrupted)
 			return
 		}
-		a.console.line("offsite: stopping cleanly; interrupt once more to stop at once")
+		a.console.line("offsite: stopping cleanly; once more stops at once")
 		cancel(errInterrupted)
 	}
 }
