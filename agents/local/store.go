@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
+	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/filetree"
 )
 
@@ -15,8 +17,8 @@ type tree struct{ dir string }
 
 var _ filetree.FS = tree{}
 
-// in opens the directory for one operation.
-func (t tree) in(ctx context.Context, f func(*os.Root) error) error {
+// in opens the directory for one operation on name, which no link leads to.
+func (t tree) in(ctx context.Context, name string, f func(*os.Root) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -24,11 +26,26 @@ func (t tree) in(ctx context.Context, f func(*os.Root) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(root), root.Close())
+	defer root.Close()
+	if err := noLinks(root, name); err != nil {
+		return err
+	}
+	return f(root)
+}
+
+// noLinks refuses a name whose directories are links. os.Root would follow those
+// that stay inside, and objects would be found where none were put.
+func noLinks(root *os.Root, name string) error {
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		if info, err := root.Lstat(dir); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return core.Errorf(core.ErrUnsupported, "%s is a link, and links are not followed", dir)
+		}
+	}
+	return nil
 }
 
 func (t tree) OpenFile(ctx context.Context, name string, flag int) (file filetree.File, err error) {
-	err = t.in(ctx, func(root *os.Root) error {
+	err = t.in(ctx, name, func(root *os.Root) error {
 		f, err := root.OpenFile(name, flag|noBlock, 0o600)
 		if err == nil {
 			file = f
@@ -39,7 +56,7 @@ func (t tree) OpenFile(ctx context.Context, name string, flag int) (file filetre
 }
 
 func (t tree) Lstat(ctx context.Context, name string) (info fs.FileInfo, err error) {
-	err = t.in(ctx, func(root *os.Root) error {
+	err = t.in(ctx, name, func(root *os.Root) error {
 		info, err = root.Lstat(name)
 		return err
 	})
@@ -47,13 +64,14 @@ func (t tree) Lstat(ctx context.Context, name string) (info fs.FileInfo, err err
 }
 
 func (t tree) ReadDir(ctx context.Context, name string) (infos []fs.FileInfo, err error) {
-	err = t.in(ctx, func(root *os.Root) error {
+	err = t.in(ctx, name+"/.", func(root *os.Root) error {
 		d, err := root.Open(name)
 		if err != nil {
 			return err
 		}
+		defer d.Close()
 		infos, err = d.Readdir(-1)
-		return errors.Join(err, d.Close())
+		return err
 	})
 	return infos, err
 }
@@ -62,7 +80,7 @@ func (t tree) Mkdir(ctx context.Context, name string) error {
 	if name == "." {
 		return t.make(ctx)
 	}
-	return t.in(ctx, func(root *os.Root) error { return root.Mkdir(name, 0o700) })
+	return t.in(ctx, name, func(root *os.Root) error { return root.Mkdir(name, 0o700) })
 }
 
 // make makes the place, and syncs each directory that something new is in.
@@ -85,23 +103,32 @@ func (t tree) make(ctx context.Context) error {
 }
 
 func (t tree) Remove(ctx context.Context, name string) error {
-	return t.in(ctx, func(root *os.Root) error { return root.Remove(name) })
+	return t.in(ctx, name, func(root *os.Root) error { return root.Remove(name) })
 }
 
 func (t tree) RenameNoReplace(ctx context.Context, from, to string) error {
-	return t.in(ctx, func(root *os.Root) error { return renameNoReplace(root, from, to) })
+	return t.move(ctx, from, to, renameNoReplace)
 }
 
 func (t tree) Link(ctx context.Context, from, to string) error {
-	return t.in(ctx, func(root *os.Root) error { return orUnsupported(root.Link(from, to)) })
+	return t.move(ctx, from, to, func(root *os.Root, from, to string) error { return orUnsupported(root.Link(from, to)) })
 }
 
 func (t tree) Rename(ctx context.Context, from, to string) error {
-	return t.in(ctx, func(root *os.Root) error { return root.Rename(from, to) })
+	return t.move(ctx, from, to, (*os.Root).Rename)
+}
+
+func (t tree) move(ctx context.Context, from, to string, f func(root *os.Root, from, to string) error) error {
+	return t.in(ctx, from, func(root *os.Root) error {
+		if err := noLinks(root, to); err != nil {
+			return err
+		}
+		return f(root, from, to)
+	})
 }
 
 func (t tree) SyncDir(ctx context.Context, name string) error {
-	return t.in(ctx, func(root *os.Root) error { return syncDir(root, name) })
+	return t.in(ctx, name+"/.", func(root *os.Root) error { return syncDir(root, name) })
 }
 
 // Close has nothing to close.
