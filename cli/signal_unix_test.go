@@ -23,7 +23,7 @@ type child struct {
 
 func start(t *testing.T, args ...string) *child {
 	cmd := exec.CommandContext(t.Context(), "offsite-faulty", args...)
-	cmd.Env = append(os.Environ(), "OFFSITE_STATE="+t.TempDir())
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "OFFSITE_STATE=" + t.TempDir()} // variables are options
 	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
