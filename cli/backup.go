@@ -2,10 +2,10 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
+	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/archive"
 	"github.com/offsite-backup/offsite/core/platform"
 )
@@ -69,21 +69,15 @@ func (a *app) backup(ctx context.Context, paths []string, o backupOptions) error
 	}
 	odd := &oddities{app: a}
 	job.Odd = odd.report
-	s, report, err := a.store(ctx, places, func(s *session) (platform.Report, error) {
+	return a.store(ctx, places, func(s *session) platform.Report {
 		s.Spool = o.spool
-		report, err := s.Run(ctx, job)
-		return report, err
-	})
-	odd.close()
-	if s == nil {
-		return err
-	}
-	told := a.report(s, report, "offsite restore "+string(report.Backup.ID)+" ./restored")
-	if told == nil || err != nil && !errors.Is(told, report.Err) {
-		return errors.Join(told, err)
-	}
-	return told
+		report, _ := s.Run(ctx, job) // the report has the error
+		odd.close()
+		return report
+	}, restoreBack)
 }
+
+func restoreBack(b core.Backup) string { return "offsite restore " + string(b.ID) + " ./restored" }
 
 func (o backupOptions) job(paths []string, places []place) (platform.Job, error) {
 	tags, err := parseTags(o.tags)

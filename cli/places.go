@@ -160,21 +160,22 @@ func (a *app) read(ctx context.Context, from []string, f func(*session) error) (
 	return f(s)
 }
 
-// store runs f over the places of --to, with the state folder that it needs, and
-// shows how far it is. What f prints comes after the last of that.
-func (a *app) store(ctx context.Context, places []place, f func(*session) (platform.Report, error)) (_ *session, _ platform.Report, err error) {
+// store runs f over the places of --to, shows how far it is, and tells how it
+// went. back is the command that gets the backup back, without its places.
+func (a *app) store(ctx context.Context, places []place, f func(*session) platform.Report, back func(core.Backup) string) (err error) {
 	if a.stateDir() == "" {
-		return nil, platform.Report{}, usagef("no folder for what is owed between runs: there is no home, so give --state")
+		return usagef("no folder for what is owed between runs: there is no home, so give --state")
 	}
 	m := a.newMeter()
-	defer m.close()
 	s, err := a.connect(ctx, places, m.update)
 	if err != nil {
-		return nil, platform.Report{}, err
+		m.close()
+		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	report, err := f(s)
-	return s, report, err
+	report := f(s)
+	m.close() // before anything else is told
+	return a.report(s, report, back(report.Backup))
 }
 
 func (a *app) agentEnv() core.Env {

@@ -9,7 +9,7 @@ import (
 	"github.com/offsite-backup/offsite/core/platform"
 )
 
-const reportHelp = `With --json the result is one line, once there is an id:
+const reportHelp = `With --json the result is one line, once places were asked to store it:
 
   {"v":1,"id":…,"job":…,"name":…,"created":…,"outcome":"ok","size":…,"sha256":…,
    "content_size":…,"entries":…,"odd":…,"lost":…,"millis":…,
@@ -38,16 +38,16 @@ type reportLine struct {
 }
 
 // report tells how a run or an upload went, and answers the error that the
-// command ends with. back is the command that gets the backup back, without its
-// places.
+// command ends with.
 func (a *app) report(s *session, r platform.Report, back string) error {
-	if r.Backup.ID != "" {
-		if a.json {
-			if err := a.printJSON(newReportLine(r)); err != nil {
-				return err
-			}
-		} else {
-			a.printReport(s, r, back)
+	switch {
+	case len(r.Agents) == 0:
+		return r.Err // of what was asked for: no place was asked to store it
+	case !a.json:
+		a.printReport(s, r, back)
+	default:
+		if err := a.printJSON(newReportLine(r)); err != nil {
+			return err
 		}
 	}
 	switch r.Outcome {

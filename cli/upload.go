@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -61,19 +59,10 @@ func (a *app) upload(ctx context.Context, file string, o uploadOptions) error {
 			return err
 		}
 	}
-	s, report, err := a.store(ctx, places, func(s *session) (platform.Report, error) {
-		return s.Upload(ctx, file, upload)
+	return a.store(ctx, places, func(s *session) platform.Report {
+		report, _ := s.Upload(ctx, file, upload) // the report has the error
+		return report
+	}, func(b core.Backup) string {
+		return "offsite download " + string(b.ID) + " " + shellWord("./"+string(b.ID)+core.Extension(file))
 	})
-	if s == nil {
-		return err
-	}
-	told := a.report(s, report, downloadBack(report.Backup, file))
-	if told == nil || err != nil && !errors.Is(told, report.Err) {
-		return errors.Join(told, err)
-	}
-	return told
-}
-
-func downloadBack(b core.Backup, file string) string {
-	return "offsite download " + string(b.ID) + " " + shellWord("./"+string(b.ID)+core.Extension(filepath.Base(file)))
 }
