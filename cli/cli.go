@@ -128,8 +128,7 @@ be given several times takes a line for each. What is given as an option counts
 more, and an empty variable counts as none.
 
 Exit codes: 0 ok; 1 failed; 2 the command line is wrong, and nothing was touched;
-3 degraded: done in part; 4 no such backup; 5 damage found; 6 busy;
-130 interrupted.`
+3 degraded: done in part; 4 no such backup; 5 damage found; 130 interrupted.`
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
