@@ -25,10 +25,10 @@ build:
 	$(if $(UNKNOWN),$(error AGENTS: no agent $(UNKNOWN); known are $(LINKABLE)))
 	$(GO) build -trimpath $(if $(TAGS),-tags $(TAGS)) -o offsite ./cmd/offsite
 
-# OFFSITE_REQUIRE tells the tests that this machine has what they need: what is
+# CI tells the tests that this machine has what they need: what is
 # missing is then a failure, not a skip.
 test:
-	OFFSITE_REQUIRE=1 $(GO) test -race -count=1 -timeout=20m ./...
+	CI=true $(GO) test -race -count=1 -timeout=20m ./...
 
 check: fmt vet staticcheck
 
