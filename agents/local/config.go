@@ -83,6 +83,7 @@ func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
 	if env.Name == "" {
 		env.Name = c.Place()
 	}
+	env.CacheDir = "" // reading here is as quick as reading there
 	return object.New(newStore(tree{c.absolute()}, env), env), nil
 }
 

@@ -50,6 +50,7 @@ type upload struct {
 	sum  core.CRC64 // of all its bytes
 	made bool       // whether this upload made the object under the archive's key
 	done atomic.Int64
+	all  atomic.Int64 // bytes in all, as far as is known
 }
 
 func (u *upload) run() error {
@@ -135,8 +136,23 @@ func (u *upload) newToken() error {
 }
 
 func (u *upload) progress(n int64) {
-	done := u.done.Add(n)
-	u.agent.env.Progress(core.Progress{Agent: u.agent.Name(), ID: u.id, Done: done, Total: u.draft.Size})
+	u.agent.env.Progress(core.Progress{Agent: u.agent.Name(), ID: u.id, Done: u.done.Add(n), Total: u.all.Load()})
+}
+
+// expect learns how many bytes there are in all when the source is sealed, which
+// may be while its first parts are on their way. The caller calls stop.
+func (u *upload) expect() (stop func()) {
+	u.all.Store(u.draft.Size)
+	ctx, cancel := context.WithCancel(u)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if b, err := u.src.Backup(ctx); err == nil {
+			u.all.Store(b.Size)
+			u.progress(0)
+		}
+	}()
+	return func() { cancel(); <-ended }
 }
 
 // whole stores a small archive in one request.
@@ -149,6 +165,7 @@ func (u *upload) whole() (core.Backup, error) {
 	if err = u.settle(b, o, err); err != nil {
 		return core.Backup{}, err
 	}
+	u.all.Store(u.size)
 	u.progress(u.size)
 	return b, nil
 }
@@ -164,7 +181,9 @@ func (u *upload) inParts(send transfer.Send) (core.Backup, error) {
 		return core.Backup{}, err
 	}
 	send.Put = parts.Put
+	stop := u.expect()
 	sent, err := send.Run(u)
+	stop()
 	var b core.Backup
 	if err == nil {
 		u.size, u.sum = transfer.Whole(sent)

@@ -66,20 +66,9 @@ func (c *copies) current(ctx context.Context) (core.Archive, error) {
 	return c.open, nil
 }
 
-// why says why no agent gives the archive: that none has it, or what those that
-// may have it answered.
-func (c *copies) why() error {
-	var other []error
-	for _, err := range c.errs {
-		if !errors.Is(err, core.ErrNotFound) {
-			other = append(other, err)
-		}
-	}
-	if len(other) == 0 {
-		return errors.Join(c.errs...)
-	}
-	return errors.Join(other...)
-}
+// why says why no agent gives the archive. It is ErrNotFound when one that could
+// be asked does not have it, and says as well which could not be asked.
+func (c *copies) why() error { return errors.Join(c.errs...) }
 
 // drop gives up a copy that failed. It says whether another may be there.
 func (c *copies) drop(failed core.Archive, err error) (more bool) {

@@ -36,8 +36,9 @@ func (r rule) check(agents []core.Agent) error {
 }
 
 // judge sets Outcome and Err of res by its agents. source is what went wrong
-// before the archive was sealed.
-func (r rule) judge(res core.Result, source error) core.Result {
+// before the archive was sealed, and what the agents were given as the reason
+// stands in it.
+func (r rule) judge(res core.Result, source, reason error) core.Result {
 	var errs []error
 	if source != nil {
 		errs = append(errs, source)
@@ -49,7 +50,7 @@ func (r rule) judge(res core.Result, source error) core.Result {
 			continue
 		}
 		required = required && !slices.Contains(r.require, a.Agent)
-		if source == nil || !errors.Is(a.Err, source) {
+		if source == nil || !errors.Is(a.Err, reason) {
 			errs = append(errs, a.Err)
 		}
 	}

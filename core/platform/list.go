@@ -28,8 +28,8 @@ func (p *Platform) List(ctx context.Context) Listing {
 	return merge(held)
 }
 
-// Get returns one backup over all agents; ErrNotFound when no agent has it and
-// all could be asked.
+// Get returns one backup over all agents; ErrNotFound when no agent that could be
+// asked has it.
 func (p *Platform) Get(ctx context.Context, id core.ID) (Row, error) {
 	if err := id.Validate(); err != nil {
 		return Row{}, err
@@ -54,10 +54,15 @@ func (p *Platform) Get(ctx context.Context, id core.ID) (Row, error) {
 	if len(l.Rows) == 1 {
 		return l.Rows[0], nil
 	}
-	if err := l.Err(); err != nil {
-		return Row{}, err
+	return Row{}, p.nowhere(id, l.Err(), len(l.Errors))
+}
+
+// nowhere says that no agent has a backup, and which of them could not be asked.
+func (p *Platform) nowhere(id core.ID, unasked error, n int) error {
+	if n == len(p.Agents) {
+		return unasked
 	}
-	return Row{}, core.Errorf(core.ErrNotFound, "no backup %s at %s", id, strings.Join(names(p.Agents), ", "))
+	return errors.Join(core.Errorf(core.ErrNotFound, "no backup %s at %s", id, strings.Join(names(p.Agents), ", ")), unasked)
 }
 
 // Latest returns the newest backup that some agent can give, of a job where one
@@ -195,8 +200,8 @@ func usual(id core.ID, all []held) core.Backup {
 
 func sameBytes(a, b core.Backup) bool { return a.Size == b.Size && a.SHA256 == b.SHA256 }
 
-// Delete removes a backup from every agent that has it; ErrNotFound when none has
-// and all could be asked.
+// Delete removes a backup from every agent that has it; ErrNotFound when no agent
+// that could be asked has it.
 func (p *Platform) Delete(ctx context.Context, id core.ID) ([]core.AgentResult, error) {
 	if err := id.Validate(); err != nil {
 		return nil, err
@@ -209,17 +214,19 @@ func (p *Platform) Delete(ctx context.Context, id core.ID) ([]core.AgentResult, 
 		})
 	}
 	all.Wait()
-	c := &copies{id: id}
+	var errs []error
+	deleted := false
 	for i := range results {
-		err := results[i].Err
-		if err == nil || errors.Is(err, core.ErrNotFound) {
-			continue
+		switch err := results[i].Err; {
+		case err == nil:
+			deleted = true
+		case !errors.Is(err, core.ErrNotFound):
+			results[i].State = core.Stored
+			errs = append(errs, err)
 		}
-		results[i].State = core.Stored
-		c.errs = append(c.errs, err)
 	}
-	if len(c.errs) == 0 && !slices.ContainsFunc(results, func(r core.AgentResult) bool { return r.Err == nil }) {
-		return results, core.Errorf(core.ErrNotFound, "no backup %s at %s", id, strings.Join(names(p.Agents), ", "))
+	if !deleted {
+		return results, p.nowhere(id, errors.Join(errs...), len(errs))
 	}
-	return results, errors.Join(c.errs...)
+	return results, errors.Join(errs...)
 }

@@ -32,7 +32,6 @@ type Job struct {
 	Tags       core.Tags
 	Trigger    string               // "manual", "schedule"
 	Odd        func(archive.Oddity) // told what the archive does not hold as it was; may be nil
-	Packed     func(content int64)  // told how many bytes of content were packed; may be nil
 	Began      func(core.ID)        // told the id before anything is sent; may be nil
 }
 

@@ -213,13 +213,14 @@ func (r *run) hookDirs() error {
 // stored, with something wrong around it, is degraded.
 func (r *run) judge(packed error) error {
 	var wrong error
-	if _, err := r.spool.Backup(context.Background()); err == nil {
+	_, reason := r.spool.Backup(context.Background()) // it has ended
+	if reason == nil {
 		packed, wrong = nil, packed
 	}
 	if r.report.Lost > 0 {
 		wrong = errors.Join(wrong, fmt.Errorf("%d entries could not be read", r.report.Lost))
 	}
-	r.report.Result = r.rule().judge(r.report.Result, packed)
+	r.report.Result = r.rule().judge(r.report.Result, packed, reason)
 	r.report.Err = errors.Join(r.report.Err, wrong)
 	if r.report.Outcome == core.OK && wrong != nil {
 		r.report.Outcome = core.Degraded

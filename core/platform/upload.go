@@ -64,7 +64,7 @@ func (u *fileUpload) do(ctx context.Context) (err error) {
 	if b, err := src.Backup(ctx); err == nil {
 		u.report.Backup = b
 	}
-	u.report.Result = rule.judge(u.report.Result, nil)
+	u.report.Result = rule.judge(u.report.Result, nil, nil)
 	if u.report.Outcome == core.Failed {
 		return u.report.Err
 	}
