@@ -91,8 +91,8 @@ func killed(t *trial) {
 	ns := t.place()
 	a := t.open(ns)
 	size, _ := t.offsets()
-	var stored []*source
-	for _, j := range t.moments(ns, size) {
+	all, stored := t.moments(ns, size)
+	for _, j := range all {
 		s := t.source(size)
 		j.Namespace, j.ID, j.Created, j.Seed, j.Size = ns, s.draft.ID, s.draft.Created, s.seed, size
 		j.State = t.dir + "/state"
@@ -116,12 +116,15 @@ func (t *trial) ifThere(a core.Agent, s *source) []*source {
 
 // moments are twenty at which to kill: by the bytes read, and where the target
 // tells its steps, before some of them.
-func (t *trial) moments(ns Namespace, size int64) (all []task) {
+func (t *trial) moments(ns Namespace, size int64) (all []task, kept []*source) {
 	const n = 20
 	if t.target.OpenFaulty != nil {
 		var rec recorder
-		a := t.openFaulty(t.place(), rec.gate)
-		t.stored(a, size)
+		a := t.openFaulty(ns, rec.gate)
+		first := t.stored(a, size)
+		rec.set(nil)
+		second := t.stored(a, size) // the first one also made folders
+		kept = append(kept, first, second)
 		for _, k := range t.sample(len(rec.seen()), n*2/3) {
 			if len(all) < n-5 {
 				all = append(all, task{Byte: -1, Step: k})
@@ -132,7 +135,7 @@ func (t *trial) moments(ns Namespace, size int64) (all []task) {
 	for len(all) < n {
 		all = append(all, task{Byte: t.random.Int64N(size), Step: -1})
 	}
-	return all
+	return all, kept
 }
 
 // kill starts a child, waits until it has stopped, and kills it.

@@ -18,7 +18,7 @@ func metadata() []Case {
 			Why: "a field that is lost is found missing on the day of the restore",
 		}, {
 			ID: "B02", Words: "text", Level: Short, run: text,
-			Clause: "It does not look at fields that are known only when the archive is sealed while both Size and SHA256 are unset.",
+			Clause: "ValidateDraft answers ErrInvalid for what must be right before the archive is known: id, archive key, time, text that JSON can keep exactly, and not too much of it.",
 			Why:    "names of people and places are not ASCII, and providers refuse or change them in headers",
 		}, {
 			ID: "B03", Words: "key_case", Level: Short, run: keyCase, Clause: exact,

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +38,8 @@ func brokenMetadata() []mutant {
 		})},
 		{name: "keys in lower case", kills: "B03", with: onMetadata(func(b core.Backup) core.Backup {
 			tags := core.Tags{}
-			for k, v := range b.Tags {
-				tags[strings.ToLower(k)] = v
+			for _, k := range slices.Sorted(maps.Keys(b.Tags)) {
+				tags[strings.ToLower(k)] = b.Tags[k]
 			}
 			if b.Tags != nil {
 				b.Tags = tags

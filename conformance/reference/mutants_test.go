@@ -2,7 +2,9 @@ package reference
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/offsite-backup/offsite/conformance"
@@ -37,18 +39,35 @@ func (m mutant) check(t *testing.T, selected func(conformance.Case) bool) confor
 }
 
 // TestMutants shows that every broken agent is found by the case that is there
-// for it.
+// for it, and compares what people read of it with a golden file. Where goroutines
+// race, only the case and its clause are the same each time.
 func TestMutants(t *testing.T) {
+	var messages strings.Builder
+	whole := true
 	for _, m := range mutants() {
-		t.Run(m.kills+"_"+m.name, func(t *testing.T) {
+		whole = t.Run(m.kills+"_"+m.name, func(t *testing.T) {
 			report := m.check(t, func(c conformance.Case) bool { return c.ID == m.kills })
 			if len(report.Cases) != 1 {
 				t.Fatalf("no case %s", m.kills)
 			}
-			if got := report.Cases[0]; got.Status != conformance.Fail {
-				t.Errorf("%s: %s %s\n%s", got.ID, got.Status, got.Reason, got.Message)
+			got := report.Cases[0]
+			if got.Status != conformance.Fail {
+				t.Fatalf("%s: %s %s\n%s", got.ID, got.Status, got.Reason, got.Message)
 			}
-		})
+			for _, part := range []string{"clause ", "expected ", "observed ", "why ", "again "} {
+				if !strings.Contains(got.Message, "\n  "+part) {
+					t.Errorf("its message has no %q:\n%s", part, got.Message)
+				}
+			}
+			message := got.Message
+			if m.racy {
+				message = strings.Join(strings.SplitAfter(message, "\n")[:2], "")
+			}
+			fmt.Fprintf(&messages, "# %s\n%s\n", m.name, steady(message))
+		}) && whole
+	}
+	if whole && strings.Count("\n"+messages.String(), "\n# ") == len(mutants()) { // and not those of -run alone
+		compare(t, messages.String())
 	}
 }
 

@@ -42,7 +42,7 @@ func brokenUploads() []mutant {
 				return io.NewSectionReader(r, 0, size)
 			}})
 		})},
-		{name: "commits after a cancel", kills: "C06", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "commits after a cancel", kills: "C06", racy: true, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			done := make(chan error, 1)
 			go func() { done <- a.Upload(context.WithoutCancel(ctx), src) }()
 			select {
@@ -52,7 +52,7 @@ func brokenUploads() []mutant {
 				return context.Cause(ctx)
 			}
 		})},
-		{name: "commits a second after a cancel", kills: "C06", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "commits a second after a cancel", kills: "C06", racy: true, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			err := a.Upload(ctx, src)
 			if ctx.Err() != nil {
 				go func() {
