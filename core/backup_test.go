@@ -219,7 +219,7 @@ func TestDecodeBackupRefuses(t *testing.T) {
 		"newer, other type": {`{"schema":"2.0","id":{"n":1},"size":"many","created":7}`, core.ErrUnsupported},
 		"newer, other id":   {`{"schema":"10.3","id":"other"}`, core.ErrUnsupported},
 		"this, other type":  {with(`"size": 0`, `"size": "0"`), core.ErrDamaged},
-		"another id":        {with(`"id": "a"`, `"id": "b"`), core.ErrDamaged},
+		"another id":        {strings.ReplaceAll(with(`"id": "a"`, `"id": "b"`), "data/a", "data/b"), core.ErrDamaged},
 		"hostile id":        {with(`"id": "a"`, `"id": "../a"`), core.ErrDamaged},
 		"other's archive":   {with(`data/a.tar.zst`, `data/b.tar.zst`), core.ErrDamaged},
 		"archive upwards":   {with(`data/a.tar.zst`, `data/a/../../x`), core.ErrDamaged},
@@ -289,7 +289,7 @@ func TestEncodeRefuses(t *testing.T) {
 			if doc, err := b.Encode(); core.KindOf(err) != core.ErrInvalid || doc != nil {
 				t.Errorf("Encode: %d bytes, %v", len(doc), err)
 			}
-			if err := b.ValidateDraft(); core.KindOf(err) != core.ErrInvalid {
+			if err := b.ValidateDraft(); core.KindOf(err) != core.ErrInvalid || strings.Contains(err.Error(), "read back") {
 				t.Errorf("before the archive is read: %v", err)
 			}
 		})
@@ -394,7 +394,7 @@ func FuzzDecodeBackup(f *testing.F) {
 			b.Tags = core.Tags{}
 		}
 		b.Tags["fuzz"], b.Schema = "x", core.Schema
-		if len(given) > core.MaxMetadata/8 {
+		if len(given) > core.MaxMetadata/8 || bytes.Count(given, []byte("["))+bytes.Count(given, []byte("{")) > 100 {
 			return // it may be too large when it is written out
 		}
 		got, err := core.DecodeBackup("a", encode(t, b))
