@@ -196,6 +196,12 @@ func (p *targetPlace) holds(t testing.TB, want ...string) {
 			must(t, err)
 			name += ">" + to
 		case d.Type().IsRegular():
+			info, err := d.Info()
+			must(t, err)
+			if info.Size() > 64<<20 {
+				name += fmt.Sprintf(" of %d bytes", info.Size())
+				break
+			}
 			content, err := os.ReadFile(path)
 			must(t, err)
 			name += "=" + string(content)

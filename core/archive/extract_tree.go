@@ -139,7 +139,7 @@ func (t *extractTree) open(rel string, create bool) (_ *extractFolder, at string
 	}
 	f, rest := t.root, rel
 	if t.name != "" && strings.HasPrefix(rel, t.name) && rel[len(t.name)] == '/' {
-		f, at, rest = t.last, t.name, rel[len(t.name)+1:]
+		f, rest = t.last, rel[len(t.name)+1:]
 	}
 	f.retain()
 	for rest != "" {
