@@ -32,7 +32,9 @@ type Report struct {
 	Started time.Time `json:"started"`
 	Short   bool      `json:"short"`
 	Totals  Totals    `json:"totals"`
-	Cases   []Result  `json:"cases"`
+	// Interrupted says that the context ended before the last case.
+	Interrupted bool     `json:"interrupted,omitempty"`
+	Cases       []Result `json:"cases"`
 }
 
 // Totals counts the results by status.
@@ -54,8 +56,10 @@ type Result struct {
 	Message string `json:"message,omitempty"` // the block for people, unless it passed
 }
 
-// OK says whether every case passed or does not apply.
-func (r Report) OK() bool { return r.Totals.Fail == 0 && r.Totals.Inconclusive == 0 }
+// OK says whether every case ran, and passed or does not apply.
+func (r Report) OK() bool {
+	return !r.Interrupted && r.Totals.Fail == 0 && r.Totals.Inconclusive == 0
+}
 
 // JSON returns the report as a JSON document.
 func (r Report) JSON() ([]byte, error) { return json.MarshalIndent(r, "", " ") }

@@ -43,7 +43,7 @@ func Check(ctx context.Context, target Target) Report {
 	s := newSuite(target)
 	defer s.end(context.WithoutCancel(ctx))
 	for _, c := range s.cases() {
-		if ctx.Err() != nil {
+		if s.report.Interrupted = ctx.Err() != nil; s.report.Interrupted {
 			break
 		}
 		s.try(ctx, c, "TestAgent")
@@ -95,6 +95,7 @@ func (s *suite) try(ctx context.Context, c Case, within string) Result {
 	if v, ok := s.lacks(c); ok {
 		r.Status, r.Reason = v.status, v.observed
 		if v.status != NotApplicable {
+			r.Reason = v.reason
 			r.Message = c.block(v, nil, s.seed, within)
 		}
 		s.report.add(r)
@@ -154,11 +155,11 @@ func (s *suite) end(ctx context.Context) {
 		return
 	}
 	for _, ns := range slices.Concat(s.used, s.beside) {
-		keys, err := s.target.Raw.List(ctx, ns)
+		// What cannot be removed is left in a namespace of this run alone.
+		keys, _ := s.target.Raw.List(ctx, ns)
 		for _, k := range keys {
-			err = s.target.Raw.Delete(ctx, ns, k)
+			_ = s.target.Raw.Delete(ctx, ns, k)
 		}
-		_ = err // what is left is left in a namespace of this run alone
 	}
 }
 

@@ -20,7 +20,9 @@ type Namespace string
 // reason, or the cases that need it do not pass.
 type Target struct {
 	// Open returns a new agent at a namespace, over connections of its own. Agents
-	// on one namespace see one store. It is called many times, concurrently too.
+	// on one namespace see one store. Where the agent does not list a place that is
+	// not there, such as a folder, Open makes it. It is called many times,
+	// concurrently too.
 	// ctx bounds Open alone. env comes from the suite and goes to the agent as it
 	// is; the suite closes the agent.
 	Open func(ctx context.Context, ns Namespace, env core.Env) (core.Agent, error)
@@ -29,7 +31,7 @@ type Target struct {
 	Raw Raw
 
 	// OpenFaulty is Open, and every step that the agent takes at the place asks gate
-	// before it is taken. See Gate.
+	// before it is taken. See Gate, and Gated for agents over a filetree.FS.
 	OpenFaulty func(ctx context.Context, ns Namespace, env core.Env, gate Gate) (core.Agent, error)
 
 	// Crash returns a command, not started, of a process that calls Child with an
@@ -64,7 +66,8 @@ type Target struct {
 // Limits are what the suite has to know of an agent to aim well.
 type Limits struct {
 	// PartSize is how many bytes go in one part where the size of the archive does
-	// not ask for more. 0 means 8 MiB.
+	// not ask for more. 0 means 8 MiB. Archives of up to five parts are stored: a
+	// target that can choose takes 1 MiB.
 	PartSize int64
 
 	// Page is how many entries the place gives in one page of a list. 0 means that

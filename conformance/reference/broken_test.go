@@ -213,7 +213,6 @@ type altered struct {
 	core.Source
 	reader func(io.ReaderAt) io.ReaderAt
 	backup func(core.Backup) core.Backup
-	err    func(error) error
 }
 
 func (s *altered) Reader(ctx context.Context) io.ReaderAt {

@@ -73,13 +73,21 @@ func TestMutants(t *testing.T) {
 
 // TestEveryCaseKills shows that no case is there for nothing.
 func TestEveryCaseKills(t *testing.T) {
-	killers := map[string]bool{}
+	killers, cases := map[string]bool{}, map[string]bool{}
+	for _, c := range conformance.Cases() {
+		cases[c.ID] = true
+	}
 	for _, m := range mutants() {
 		killers[m.kills] = true
+		for _, id := range m.also {
+			if !cases[id] || id == m.kills {
+				t.Errorf("%s may fail too at %s, which is no other case", m.name, id)
+			}
+		}
 	}
-	for _, c := range conformance.Cases() {
-		if !killers[c.ID] {
-			t.Errorf("no broken agent is there for %s", c.Name())
+	for id := range cases {
+		if !killers[id] {
+			t.Errorf("no broken agent is there for %s", id)
 		}
 	}
 }
