@@ -342,3 +342,30 @@ func wantNothingLeft(t *testing.T, dir string) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
+
+// What a crash of the machine took from a partial file is not vouched for.
+func TestPartsAreReadBack(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	s := newStore(tree{dir}, core.Env{})
+	body, parts := whole()
+	m, err := s.Begin(ctx, killedKey, "0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range parts[:3] {
+		if err := m.Put(ctx, p, section(body[p.Offset:][:p.Size])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := filepath.Join(dir, "tmp", "data,killed.tar.0123456789abcdef.partial")
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteAt(make([]byte, 4096), pieceSize)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if have, err := m.Parts(ctx); err != nil || !slices.Equal(have, []object.Part{parts[0], parts[2]}) {
+		t.Errorf("vouched for %v, %v", have, err)
+	}
+}

@@ -3,9 +3,8 @@
 //
 // The directory is made, with mode 0700, when the first byte is stored; files have
 // mode 0600. Files of others that lie in it are left alone. Links in it are not
-// followed, not even to another place in it; the directory itself may be one, and
-// anything in it may be a mount point but tmp, data and meta alone: a name is given
-// to a file by a rename, which stays in one file system.
+// followed, not even to another place in it; the directory itself may be one. All of
+// it lies on one file system, because a file gets its name by a rename.
 //
 // Every file is synced before it gets its name, and its directory after that. On
 // Linux and macOS the name is given by a rename that replaces nothing, elsewhere, and

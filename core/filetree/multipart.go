@@ -30,7 +30,10 @@ func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart,
 	if err != nil {
 		return nil, err
 	}
-	return m, s.syncDirs(ctx, tmpDir)
+	if err := s.syncDirs(ctx, tmpDir); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 func (s *Store) begin(ctx context.Context, key, token string) (*multipart, error) {
