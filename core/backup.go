@@ -53,7 +53,8 @@ type Backup struct {
 	Tags        Tags      `json:"tags,omitzero"`         // the user's own
 	Extra       Extra     `json:"extra,omitzero"`        // an embedding program's own
 
-	raw []byte // what it was read from; never handed out
+	raw  []byte // what it was read from; never handed out
+	seal seal   // what one pass over the archive found; never stored
 }
 
 // Tags are words that the user gave a backup.
@@ -113,7 +114,7 @@ func (b Backup) asRead() bool {
 		return false
 	}
 	was, err := fieldsOf(b.raw)
-	b.raw, b.Created = nil, b.Created.UTC().Round(0)
+	b.raw, b.seal, b.Created = nil, seal{}, b.Created.UTC().Round(0)
 	return err == nil && reflect.DeepEqual(was, b)
 }
 
@@ -135,6 +136,7 @@ func (b Backup) stored() Backup {
 // document is the JSON of b, which stored returned, of at most so many bytes. It
 // reads back as b or is an error.
 func (b Backup) document(most int) ([]byte, error) {
+	b.seal = seal{}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)

@@ -143,7 +143,25 @@ func (s *Sums) Fill(b *Backup) {
 	if s.filled > 0 {
 		b.Chunks.CRC64NVME = append(b.Chunks.CRC64NVME, CRC64(s.crc.Sum64()))
 	}
+	b.seal = b.sealNow()
 }
+
+// A seal ties a SHA-256 to the checksums of chunks.
+type seal struct {
+	size   int64
+	sha256 string
+	crc    CRC64
+}
+
+func (b Backup) sealNow() seal {
+	crc, _ := b.Chunks.Whole(b.Size)
+	return seal{b.Size, b.SHA256, crc}
+}
+
+// OnePass says whether Size, SHA256 and Chunks are those that Sums found in one
+// pass over the same bytes. Then bytes that match the chunks, which is quick to
+// see, have that SHA-256 as well.
+func (b Backup) OnePass() bool { return b.SHA256 != "" && b.seal == b.sealNow() }
 
 // Whole is the checksum of all size bytes that the chunks cover, and whether
 // there are chunks at all.

@@ -8,7 +8,9 @@ import (
 
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/filetree"
 	"github.com/offsite-backup/offsite/core/object"
+	"github.com/offsite-backup/offsite/core/transfer"
 )
 
 // TestLocal proves the agent by the common suite.
@@ -24,11 +26,12 @@ const (
 
 func target(dir conformance.Directory) conformance.Target {
 	return conformance.Target{
-		Open: func(ctx context.Context, ns conformance.Namespace, env core.Env) (core.Agent, error) {
-			return (&Config{Dir: dir.Path(ns)}).Open(ctx, env)
+		Open: func(_ context.Context, ns conformance.Namespace, env core.Env) (core.Agent, error) {
+			// A directory that is not there is no place, which reading says.
+			return inSmallParts(tree{dir.Path(ns)}, env), os.MkdirAll(dir.Path(ns), 0o700)
 		},
 		OpenFaulty: func(_ context.Context, ns conformance.Namespace, env core.Env, gate conformance.Gate) (core.Agent, error) {
-			return object.New(newStore(conformance.Gated(tree{dir.Path(ns)}, gate), env), env), nil
+			return inSmallParts(conformance.Gated(tree{dir.Path(ns)}, gate), env), nil
 		},
 		Raw:   dir,
 		Modes: dir.Modes,
@@ -38,7 +41,19 @@ func target(dir conformance.Directory) conformance.Target {
 			cmd.Env = append(os.Environ(), suiteTask+"="+task, suiteDir+"="+string(dir))
 			return cmd
 		},
-		Limits: conformance.Limits{PartSize: 32 << 20},
+		Limits: conformance.Limits{PartSize: smallPart},
 		Short:  testing.Short(),
 	}
 }
+
+// inSmallParts is the agent with parts so small that the suite's archives have
+// several.
+func inSmallParts(fsys filetree.FS, env core.Env) core.Agent {
+	return object.New(filetree.New(fsys, filetree.Options{
+		Limits:   transfer.Limits{PartSize: smallPart, Workers: 2},
+		Chance:   env.Chance,
+		ReadBack: true,
+	}), env)
+}
+
+const smallPart = 1 << 20

@@ -53,7 +53,18 @@ type upload struct {
 	all  atomic.Int64 // bytes in all, as far as is known
 }
 
+// run uploads, and once more where another upload of the same id, which came to
+// its end meanwhile, took the parts away: now it finds the backup there.
 func (u *upload) run() error {
+	err := u.once()
+	if errors.Is(err, core.ErrNotFound) && u.failed.load() == nil {
+		u.done.Store(0)
+		err = u.once()
+	}
+	return err
+}
+
+func (u *upload) once() error {
 	if err := u.free(); err != nil {
 		return err
 	}
@@ -310,11 +321,10 @@ func (u *upload) sealed() (core.Backup, error) {
 	if b.Size != u.size {
 		return core.Backup{}, core.Errorf(core.ErrChanged, "the source gave %d bytes, its metadata says %d", u.size, b.Size)
 	}
-	sum, has := b.Chunks.Whole(b.Size)
-	if has && sum != u.sum {
+	if sum, has := b.Chunks.Whole(b.Size); has && sum != u.sum {
 		return core.Backup{}, core.Errorf(core.ErrChanged, "the source's bytes do not match the checksums of its metadata")
 	}
-	if !has {
+	if !b.OnePass() {
 		return b, u.compareSHA256(b, core.NewReader(u, u.src), core.ErrChanged)
 	}
 	return b, nil
