@@ -1,5 +1,3 @@
-//go:build unix
-
 package local
 
 import (
@@ -7,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -21,18 +20,28 @@ import (
 
 	"github.com/minio/crc64nvme"
 
+	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/filetree"
 	"github.com/offsite-backup/offsite/core/filetree/faulty"
 	"github.com/offsite-backup/offsite/core/object"
 )
 
+// TestMain is also the process that a test kills.
 func TestMain(m *testing.M) {
-	if os.Getenv(childDir) != "" {
+	flag.Parse()
+	switch {
+	case os.Getenv(suiteTask) != "":
+		dir := conformance.Directory(os.Getenv(suiteDir))
+		if err := conformance.Child(context.Background(), target(dir), os.Getenv(suiteTask), os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	case os.Getenv(childDir) != "":
 		child()
-		return
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 // ways are the ways to give a file its name, each by what it goes without.
