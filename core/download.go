@@ -110,28 +110,12 @@ func (d *download) ensure(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	w := &section{d.file, off, n}
-	err = d.copy(ctx, w, r)
-	if err == nil && w.left != 0 {
-		err = Errorf(ErrDamaged, "archive of %s ended %d bytes early", d.backup.ID, w.left)
+	// One byte more than n shows a range that does not end where the next begins.
+	got, err := d.copy(ctx, io.NewOffsetWriter(d.file, off), io.LimitReader(r, n+1))
+	if err == nil && got != n {
+		err = Errorf(ErrDamaged, "%d bytes of archive %s from %d came as %d", n, d.backup.ID, off, got)
 	}
 	return errors.Join(err, r.Close())
-}
-
-// A section takes the bytes of one range and not one more: the next range may be
-// there, and hashed, already.
-type section struct {
-	file      *os.File
-	off, left int64
-}
-
-func (s *section) Write(p []byte) (int, error) {
-	if int64(len(p)) > s.left {
-		return 0, Errorf(ErrDamaged, "more bytes than were asked for")
-	}
-	n, err := s.file.WriteAt(p, s.off)
-	s.off, s.left = s.off+int64(n), s.left-int64(n)
-	return n, err
 }
 
 func (d *download) has(ctx context.Context, i int, off, n int64) bool {
@@ -139,7 +123,7 @@ func (d *download) has(ctx context.Context, i int, off, n int64) bool {
 		return false
 	}
 	crc := NewCRC64()
-	err := d.copy(ctx, crc, io.NewSectionReader(d.file, off, n))
+	_, err := d.copy(ctx, crc, io.NewSectionReader(d.file, off, n))
 	return err == nil && CRC64(crc.Sum64()) == d.backup.Chunks.CRC64NVME[i]
 }
 
@@ -154,7 +138,7 @@ func (d *download) follow(ctx context.Context) error {
 		}
 		off := int64(i) * d.step
 		n := min(d.step, d.backup.Size-off)
-		if err := d.copy(ctx, sum, io.NewSectionReader(d.file, off, n)); err != nil {
+		if _, err := d.copy(ctx, sum, io.NewSectionReader(d.file, off, n)); err != nil {
 			return err
 		}
 	}
@@ -164,9 +148,8 @@ func (d *download) follow(ctx context.Context) error {
 	return nil
 }
 
-func (d *download) copy(ctx context.Context, w io.Writer, r io.Reader) error {
-	_, err := io.CopyBuffer(w, untilDone{ctx, r}, make([]byte, 256<<10))
-	return err
+func (d *download) copy(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
+	return io.CopyBuffer(w, untilDone{ctx, r}, make([]byte, 256<<10))
 }
 
 // untilDone is a reader that ends with ctx, and has no method that would keep

@@ -312,11 +312,17 @@ func TestDownloadRefuses(t *testing.T) {
 	wantNoFile(t, path)
 }
 
+// reading is a reader made of a function.
+type reading func(p []byte) (int, error)
+
+func (r reading) Read(p []byte) (int, error) { return r(p) }
+
 // TestDownloadCancel ends with no goroutine left, or its bubble would panic.
 func TestDownloadCancel(t *testing.T) {
 	agent := newMemory()
 	agent.put(t, "a", threeChunks())
 	path, partial := target(t)
+	var mu sync.Mutex
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		agent.reader = func(ctx context.Context, off int64, r io.Reader) io.Reader {
@@ -336,7 +342,24 @@ func TestDownloadCancel(t *testing.T) {
 		t.Errorf("the partial file: %v", err)
 	}
 
+	// A reader that ignores its context, and the check of what is there already,
+	// end as well: each worker reads once more at most.
+	reads := 0
 	ctx, cancel := context.WithCancelCause(t.Context())
+	agent.reader = func(_ context.Context, _ int64, r io.Reader) io.Reader {
+		return reading(func(p []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			cancel(errWord)
+			reads++
+			return r.Read(p)
+		})
+	}
+	if _, err := core.Download(ctx, agent, "a", path); !errors.Is(err, errWord) || reads > 4 {
+		t.Errorf("%d reads, %v", reads, err)
+	}
+
+	ctx, cancel = context.WithCancelCause(t.Context())
 	cancel(errWord)
 	agent.asked()
 	if _, err := core.Download(ctx, agent, "a", path); !errors.Is(err, errWord) {

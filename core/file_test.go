@@ -107,6 +107,10 @@ func TestFileChangesWhileItIsSealed(t *testing.T) {
 	changes := map[string]func(path string) error{
 		"grows":   func(path string) error { return os.Truncate(path, 1<<20) },
 		"shrinks": func(path string) error { return os.Truncate(path, 10) },
+		"shrinks, as old as before": func(path string) error {
+			before, err := os.Stat(path)
+			return errors.Join(err, os.Truncate(path, 10), os.Chtimes(path, time.Time{}, before.ModTime()))
+		},
 		"touched": func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) },
 	}
 	for name, change := range changes {

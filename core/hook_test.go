@@ -341,7 +341,7 @@ func TestPipelineMaxPauseWithoutPause(t *testing.T) {
 
 func TestPipelineCancel(t *testing.T) {
 	type key struct{}
-	for name, want := range map[string]string{"before": "", "pre": "pre a, post b, post a", "body": "pre a, pre b, body, post b, post a"} {
+	for name, want := range map[string]string{"before": "", "pre": "pre a, post b, post a", "optional pre": "pre a, post b, post a", "body": "pre a, pre b, body, post b, post a"} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, d *diary) {
 				ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "kept"))
@@ -357,7 +357,8 @@ func TestPipelineCancel(t *testing.T) {
 				switch name {
 				case "before":
 					cancel(errWord)
-				case "pre":
+				case "pre", "optional pre":
+					b.Optional = name == "optional pre"
 					b.Pre = func(ctx context.Context, _ core.Moment) error { cancel(errWord); <-ctx.Done(); return ctx.Err() }
 				case "body":
 					body = func(ctx context.Context, _ []core.HookRun) error {

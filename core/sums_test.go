@@ -84,11 +84,11 @@ func TestSumsFillTwice(t *testing.T) {
 	s, data := NewSums(nil), random(1, 100)
 	s.chunk = 16
 	var first, second Backup
-	_, _ = s.Write(data[:40])
+	_, _ = s.Write(data[:56])
 	s.Fill(&first)
-	_, _ = s.Write(data[40:])
+	_, _ = s.Write(data[56:])
 	s.Fill(&second)
-	for b, part := range map[*Backup][]byte{&first: data[:40], &second: data} {
+	for b, part := range map[*Backup][]byte{&first: data[:56], &second: data} {
 		if whole, ok := b.Chunks.Whole(b.Size); b.Size != int64(len(part)) || whole != CRC64(crc64nvme.Checksum(part)) || !ok {
 			t.Errorf("after %d bytes: %+v", len(part), b)
 		}
