@@ -161,7 +161,7 @@ func TestDenied(t *testing.T) {
 		wantKind(t, "stat", err, core.ErrDenied)
 		_, err = s.Stat(ctx, "meta/b.json")
 		wantKind(t, "stat of what is not there", err, core.ErrDenied)
-		for _, err := range s.List(ctx, "meta/") {
+		for _, err := range s.List(ctx, "meta/", "") {
 			wantKind(t, "list", err, core.ErrDenied)
 		}
 		wantKind(t, "delete", s.Delete(ctx, "data/a"), core.ErrDenied)
@@ -173,7 +173,7 @@ func TestDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	asNobody(t, func() {
-		for _, err := range s.List(ctx, "data/") {
+		for _, err := range s.List(ctx, "data/", "") {
 			wantKind(t, "list of a place that is closed", err, core.ErrDenied)
 		}
 	})
@@ -239,7 +239,7 @@ func TestNothingStaysOpen(t *testing.T) {
 			o.Version = "another"
 			_, _ = s.Range(ctx, o, 0, 1)
 		}
-		for range s.List(ctx, "") {
+		for range s.List(ctx, "", "") {
 			break
 		}
 		for range s.Multiparts(ctx, "") {

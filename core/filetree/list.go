@@ -13,11 +13,11 @@ import (
 	"github.com/offsite-backup/offsite/core/object"
 )
 
-// List yields the regular files whose names are keys that begin with prefix. It
-// reads the directories that the prefix leaves open, one after the other.
-func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[object.Object, error] {
+// List yields the regular files whose names are keys that begin with prefix and
+// come after after. It reads the directories that the prefix leaves open, one after the other.
+func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[object.Object, error] {
 	return func(yield func(object.Object, error) bool) {
-		l := lister{Store: s, ctx: ctx, prefix: prefix, yield: yield}
+		l := lister{Store: s, ctx: ctx, prefix: prefix, after: after, yield: yield}
 		dir := prefix[:strings.LastIndexByte(prefix, '/')+1]
 		err := l.check(dir)
 		if err == nil {
@@ -34,6 +34,7 @@ type lister struct {
 	*Store
 	ctx    context.Context
 	prefix string
+	after  string
 	yield  func(object.Object, error) bool
 }
 
@@ -78,7 +79,7 @@ func (l *lister) walk(dir string) (more bool, err error) {
 				more, err = l.walk(key + "/")
 			}
 		default:
-			more = !info.Mode().IsRegular() || !strings.HasPrefix(key, l.prefix) || l.yield(describe(key, info), nil)
+			more = !info.Mode().IsRegular() || !strings.HasPrefix(key, l.prefix) || key <= l.after || l.yield(describe(key, info), nil)
 		}
 		if err != nil || !more {
 			return false, err

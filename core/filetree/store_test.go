@@ -74,7 +74,7 @@ func read(ctx context.Context, s object.Store, key string) ([]byte, error) {
 }
 
 func keys(ctx context.Context, s object.Store, prefix string) (keys []string, err error) {
-	for o, err := range s.List(ctx, prefix) {
+	for o, err := range s.List(ctx, prefix, "") {
 		if err != nil {
 			return keys, err
 		}
@@ -333,11 +333,23 @@ func TestListOrderAndPrefixes(t *testing.T) {
 			t.Errorf("the list of meta/1 asked for %+v", op)
 		}
 	}
-	for o, err := range s.List(ctx, "") {
+	for o, err := range s.List(ctx, "", "") {
 		if err != nil || o.Key != all[0] {
 			t.Errorf("%v, %v", o, err)
 		}
 		break
+	}
+	for i, after := range all {
+		var got []string
+		for o, err := range s.List(ctx, "", after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, o.Key)
+		}
+		if !slices.Equal(got, all[i+1:]) {
+			t.Errorf("after %q: %q, want %q", after, got, all[i+1:])
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func (c *call) delete() error {
 	}
 	// The metadata may be damaged, so the archive is found by its id.
 	var archives []string
-	for o, err := range store.List(c, dataPrefix+string(c.id)) {
+	for o, err := range store.List(c, dataPrefix+string(c.id), "") {
 		if err != nil {
 			return err
 		}

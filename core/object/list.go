@@ -103,9 +103,9 @@ type document struct {
 // documents joins the lists of metadata and of archives, which have one order.
 func (a *Agent) documents(ctx context.Context) iter.Seq2[document, error] {
 	return func(yield func(document, error) bool) {
-		data := pull(a.store.List(ctx, dataPrefix))
+		data := pull(a.store.List(ctx, dataPrefix, ""))
 		defer data.stop()
-		for meta, err := range a.store.List(ctx, metaPrefix) {
+		for meta, err := range a.store.List(ctx, metaPrefix, "") {
 			doc := document{id: metaID(meta.Key), meta: meta}
 			if err == nil && doc.id == "" {
 				continue

@@ -143,12 +143,12 @@ func (m *memory) Stat(ctx context.Context, key string) (o Object, err error) {
 	return o, err
 }
 
-func (m *memory) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+func (m *memory) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		var all []Object
 		err := m.do(ctx, "list "+prefix, func() error {
 			for key, s := range m.objects {
-				if strings.HasPrefix(key, prefix) {
+				if strings.HasPrefix(key, prefix) && key > after {
 					all = append(all, s.Object)
 				}
 			}

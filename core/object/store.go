@@ -37,10 +37,10 @@ type Store interface {
 	// Stat returns what is under a key, or ErrNotFound.
 	Stat(ctx context.Context, key string) (Object, error)
 
-	// List yields the objects whose keys begin with prefix, in byte order of the
-	// keys, page by page as the caller goes on. An error ends it. prefix is "" or a
+	// List yields the objects whose keys begin with prefix and come after after, in
+	// byte order of the keys, page by page as the caller goes on. An error ends it. prefix is "" or a
 	// key up to and with a slash, or more of it.
-	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
+	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]
 
 	// Delete removes an object; one that is not there is no error.
 	Delete(ctx context.Context, key string) error

@@ -111,13 +111,13 @@ func (s *sweep) parts() (all []leftover, err error) {
 
 func (s *sweep) archives() (all []leftover, err error) {
 	metas := map[core.ID]bool{}
-	for o, err := range s.agent.store.List(s, metaPrefix) {
+	for o, err := range s.agent.store.List(s, metaPrefix, "") {
 		if err != nil {
 			return nil, err
 		}
 		metas[metaID(o.Key)] = true
 	}
-	for o, err := range s.agent.store.List(s, dataPrefix) {
+	for o, err := range s.agent.store.List(s, dataPrefix, "") {
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +143,7 @@ func (s *sweep) archives() (all []leftover, err error) {
 // marks are those older than a year, by the date in them: a copy made by hand has
 // a date of its own.
 func (s *sweep) marks() (all []leftover, err error) {
-	for o, err := range s.agent.store.List(s, gonePrefix) {
+	for o, err := range s.agent.store.List(s, gonePrefix, "") {
 		if err != nil {
 			return nil, err
 		}
