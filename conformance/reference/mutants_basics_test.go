@@ -13,7 +13,7 @@ import (
 
 func brokenBasics() []mutant {
 	return []mutant{
-		{name: "phantom entry", kills: "A01", with: onList(func(_ core.Agent, _ conformance.Raw, _ conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
+		{name: "phantom entry", kills: "A01", also: []string{"A04", "C07", "D06", "E01", "H05", "L05", "M01", "N03"}, with: onList(func(_ core.Agent, _ conformance.Raw, _ conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
 			any := false
 			for b, err := range all {
 				any = true
@@ -31,13 +31,13 @@ func brokenBasics() []mutant {
 			}
 			return cutReader{io.LimitReader(r, a.meta.Size-off-1), r}
 		})},
-		{name: "stores nothing for an empty archive", kills: "A02", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "stores nothing for an empty archive", kills: "A02", also: []string{"A05", "A06", "C04"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			if b, err := src.Backup(ctx); err == nil && b.Size == 0 {
 				return nil
 			}
 			return a.Upload(ctx, src)
 		})},
-		{name: "trusts the planned size", kills: "A03", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "trusts the planned size", kills: "A03", also: []string{"C04", "C08"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			size := src.Draft().Size
 			return a.Upload(ctx, &altered{Source: src, reader: func(r io.ReaderAt) io.ReaderAt {
 				return readerAt(func(p []byte, off int64) (int, error) {
@@ -48,12 +48,12 @@ func brokenBasics() []mutant {
 				})
 			}})
 		})},
-		{name: "lists what it listed first", kills: "A04", with: staleList(nil)},
-		{name: "lists what it listed first and its own uploads", kills: "H05", with: staleList(func(a core.Agent, ctx context.Context, id core.ID) bool {
+		{name: "lists what it listed first", kills: "A04", also: []string{"B04", "B09", "C07", "H05", "M01"}, with: staleList(nil)},
+		{name: "lists what it listed first and its own uploads", kills: "H05", also: []string{"A04", "C07"}, with: staleList(func(a core.Agent, ctx context.Context, id core.ID) bool {
 			_, err := a.Get(ctx, id)
 			return err == nil
 		})},
-		{name: "the second upload replaces the first", kills: "A05", with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
+		{name: "the second upload replaces the first", kills: "A05", also: []string{"C08", "F04", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{upload: func(ctx context.Context, src core.Source) error {
 				err := a.Upload(ctx, src)
 				if !errors.Is(err, core.ErrExists) {
@@ -63,7 +63,7 @@ func brokenBasics() []mutant {
 				return errors.Join(raw.Delete(ctx, ns, metaKey(d.ID)), raw.Delete(ctx, ns, d.Archive), a.Upload(ctx, src))
 			}}
 		})},
-		{name: "size from another field", kills: "A06", with: onList(func(_ core.Agent, _ conformance.Raw, _ conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
+		{name: "size from another field", kills: "A06", also: []string{"B01", "B06"}, with: onList(func(_ core.Agent, _ conformance.Raw, _ conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
 			for b, err := range all {
 				if b.ContentSize > 0 {
 					b.Size = b.ContentSize
@@ -73,8 +73,8 @@ func brokenBasics() []mutant {
 				}
 			}
 		})},
-		{name: "delete only hides", kills: "A07", with: hiding},
-		{name: "the second Close panics", kills: "A08", with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
+		{name: "delete only hides", kills: "A07", also: []string{"C08", "F04", "L03"}, with: hiding},
+		{name: "the second Close panics", kills: "A08", also: []string{"F05"}, with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
 			closed := false
 			return &broken{close: func() error {
 				if closed {
@@ -115,7 +115,7 @@ func brokenBasics() []mutant {
 			return swallowing{r}
 		})},
 		{name: "bound to the context of its constructor", kills: "A11", with: func(r *rig) { r.bound = true }},
-		{name: "its sweep does nothing", kills: "A12", with: onAgent(func(core.Agent, conformance.Namespace, conformance.Raw) *broken {
+		{name: "its sweep does nothing", kills: "A12", also: []string{"A08", "C07", "G01", "Q03"}, with: onAgent(func(core.Agent, conformance.Namespace, conformance.Raw) *broken {
 			return &broken{sweep: func(context.Context, func(core.ID) bool) iter.Seq2[core.Leftover, error] {
 				return func(func(core.Leftover, error) bool) {}
 			}}

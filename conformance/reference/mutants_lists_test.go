@@ -13,27 +13,27 @@ import (
 
 func brokenLists() []mutant {
 	return []mutant{
-		{name: "one page alone", kills: "E01", with: onPlace(func(q request, ask transport) response {
+		{name: "one page alone", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask transport) response {
 			if q.Op == list && q.After != "" {
 				return response{}
 			}
 			return ask(q)
 		})},
-		{name: "loses one at the edge of a page", kills: "E01", with: onPlace(func(q request, ask transport) response {
+		{name: "loses one at the edge of a page", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask transport) response {
 			r := ask(q)
 			if q.Op == list && q.After != "" && len(r.Keys) > 0 {
 				r.Keys = r.Keys[1:]
 			}
 			return r
 		})},
-		{name: "repeats one at the edge of a page", kills: "E01", with: onPlace(func(q request, ask transport) response {
+		{name: "repeats one at the edge of a page", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask transport) response {
 			r := ask(q)
 			if q.Op == list && q.After != "" && len(r.Keys) > 0 {
 				r.Keys = append([]string{q.After}, r.Keys...)
 			}
 			return r
 		})},
-		{name: "ends at 20", kills: "E02", with: capped(20)},
+		{name: "ends at 20", kills: "E02", also: []string{"E09", "H01", "L01"}, with: capped(20)},
 		{name: "ends at 100", kills: "E02", with: capped(100)},
 		{name: "ends at 1000", kills: "E02", with: capped(1000)},
 		{name: "pages by number", kills: "E03", with: byNumber},
@@ -52,7 +52,7 @@ func brokenLists() []mutant {
 				}
 			}
 		})},
-		{name: "swallows the error of a page", kills: "E05", with: onList(func(_ core.Agent, _ conformance.Raw, _ conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
+		{name: "swallows the error of a page", kills: "E05", also: []string{"F08"}, with: onList(func(_ core.Agent, _ conformance.Raw, _ conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
 			for b, err := range all {
 				if b.ID == "" && core.KindOf(err) == core.ErrUnavailable || !yield(b, err) {
 					return
@@ -63,7 +63,7 @@ func brokenLists() []mutant {
 			q.After = strings.NewReplacer(" ", "~", "+", "~", "%", "~", "&", "~").Replace(q.After)
 			return ask(q)
 		})},
-		{name: "panics at a foreign object", kills: "E10", with: onList(func(_ core.Agent, raw conformance.Raw, ns conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
+		{name: "panics at a foreign object", kills: "E10", also: []string{"E09"}, with: onList(func(_ core.Agent, raw conformance.Raw, ns conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
 			keys, _ := raw.List(context.Background(), ns) // memory does not fail
 			for _, k := range keys {
 				if _, ok := idOf(k); strings.HasPrefix(k, "meta/") && !ok {
@@ -110,7 +110,7 @@ func byNumber(r *rig) {
 
 func brokenCalls() []mutant {
 	return []mutant{
-		{name: "a missing backup is no special error", kills: "F01", with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
+		{name: "a missing backup is no special error", kills: "F01", also: []string{"A07", "B08", "M02"}, with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
 			return &broken{delete: func(ctx context.Context, id core.ID) error {
 				return kindly(a.Delete(ctx, id), core.ErrNotFound, core.ErrUnavailable)
 			}}
@@ -126,7 +126,7 @@ func brokenCalls() []mutant {
 			}
 			return b, err
 		})},
-		{name: "an error without its cause", kills: "F04", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "an error without its cause", kills: "F04", also: []string{"A09", "C02"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			err := a.Upload(ctx, src)
 			if err != nil && core.KindOf(err) == "" && ctx.Err() == nil {
 				return core.Errorf(core.ErrUnavailable, "%v", err)
@@ -142,7 +142,7 @@ func brokenCalls() []mutant {
 				return err
 			}}
 		})},
-		{name: "no archive and no error", kills: "F08", with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
+		{name: "no archive and no error", kills: "F08", also: []string{"F05"}, with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
 			return &broken{open: func(ctx context.Context, id core.ID) (core.Archive, error) {
 				opened, err := a.Open(ctx, id)
 				if errors.Is(err, core.ErrUnavailable) {
@@ -154,7 +154,7 @@ func brokenCalls() []mutant {
 		{name: "ignores its context", kills: "G01", with: onGet(func(ctx context.Context, a core.Agent, id core.ID) (core.Backup, error) {
 			return a.Get(context.WithoutCancel(ctx), id)
 		})},
-		{name: "asks before it looks at its context", kills: "G01", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "asks before it looks at its context", kills: "G01", also: []string{"C07"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			_, _ = a.Get(context.WithoutCancel(ctx), src.Draft().ID)
 			return a.Upload(ctx, src)
 		})},

@@ -16,7 +16,7 @@ import (
 
 func brokenMetadata() []mutant {
 	return []mutant{
-		{name: "drops a field", kills: "B01", with: onMetadata(func(b core.Backup) core.Backup {
+		{name: "drops a field", kills: "B01", also: []string{"B06"}, with: onMetadata(func(b core.Backup) core.Backup {
 			b.Trigger = ""
 			return b
 		})},
@@ -36,7 +36,7 @@ func brokenMetadata() []mutant {
 			}
 			return err
 		})},
-		{name: "keys in lower case", kills: "B03", with: onMetadata(func(b core.Backup) core.Backup {
+		{name: "keys in lower case", kills: "B03", also: []string{"A06", "B02"}, with: onMetadata(func(b core.Backup) core.Backup {
 			tags := core.Tags{}
 			for _, k := range slices.Sorted(maps.Keys(b.Tags)) {
 				tags[strings.ToLower(k)] = b.Tags[k]
@@ -75,7 +75,7 @@ func brokenMetadata() []mutant {
 				}
 			}
 		})},
-		{name: "cannot delete what is damaged", kills: "B07", with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
+		{name: "cannot delete what is damaged", kills: "B07", also: []string{"B08", "D02", "D03", "L03"}, with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
 			return &broken{delete: func(ctx context.Context, id core.ID) error {
 				if _, err := a.Get(ctx, id); errors.Is(err, core.ErrDamaged) {
 					return err
@@ -83,7 +83,7 @@ func brokenMetadata() []mutant {
 				return a.Delete(ctx, id)
 			}}
 		})},
-		{name: "lists archives without metadata", kills: "B08", with: onList(func(_ core.Agent, raw conformance.Raw, ns conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
+		{name: "lists archives without metadata", kills: "B08", also: []string{"C07", "C09", "C12", "N03"}, with: onList(func(_ core.Agent, raw conformance.Raw, ns conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
 			if !pass(all, yield) {
 				return
 			}
@@ -113,7 +113,7 @@ func brokenMetadata() []mutant {
 			}
 			return b, err
 		})},
-		{name: "loses fields that it does not know", kills: "N02", with: onMetadata(func(b core.Backup) core.Backup {
+		{name: "loses fields that it does not know", kills: "N02", also: []string{"B01", "B06"}, with: onMetadata(func(b core.Backup) core.Backup {
 			var known core.Backup
 			if text, err := json.Marshal(b); err != nil || json.Unmarshal(text, &known) != nil {
 				return b

@@ -34,7 +34,7 @@ func brokenPlaces() []mutant {
 			b, err := a.Get(ctx, id)
 			return b, kindly(err, core.ErrInvalid, core.ErrNotFound)
 		})},
-		{name: "folds the case of names", kills: "L02", with: onPlace(func(q request, ask transport) response {
+		{name: "folds the case of names", kills: "L02", also: []string{"L01", "L05"}, with: onPlace(func(q request, ask transport) response {
 			i := strings.LastIndex(q.Key, "/")
 			if name := q.Key[i+1:]; q.Op != list && len(name) < 10 {
 				q.Key = q.Key[:i+1] + strings.ToLower(name)
@@ -50,7 +50,7 @@ func brokenPlaces() []mutant {
 				return err
 			}}
 		})},
-		{name: "deletes by a prefix", kills: "L05", with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
+		{name: "deletes by a prefix", kills: "L05", also: []string{"L01"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{delete: func(ctx context.Context, id core.ID) error {
 				if err := a.Delete(ctx, id); err != nil {
 					return err
@@ -82,7 +82,7 @@ func brokenPlaces() []mutant {
 			}
 			return ask(q)
 		})},
-		{name: "leaves a temporary object that it does not list", kills: "Q03", with: onPlace(func(q request, ask transport) response {
+		{name: "leaves a temporary object that it does not list", kills: "Q03", also: []string{"C07", "C08"}, with: onPlace(func(q request, ask transport) response {
 			if q.Op == commit {
 				ask(request{Op: putPart, Key: q.Key + "-copy", Token: q.Token, Sums: make([]core.CRC64, 1)})
 			}

@@ -16,7 +16,7 @@ import (
 
 func brokenReads() []mutant {
 	return []mutant{
-		{name: "compares the length alone", kills: "D01", with: trusting(func([]byte, core.Backup) bool { return true })},
+		{name: "compares the length alone", kills: "D01", also: []string{"D04"}, with: trusting(func([]byte, core.Backup) bool { return true })},
 		{name: "does not check ranges", kills: "D01", with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{open: func(ctx context.Context, id core.ID) (core.Archive, error) {
 				opened, err := a.Open(ctx, id)
@@ -50,7 +50,7 @@ func brokenReads() []mutant {
 				return b
 			}
 		}},
-		{name: "does not see that an archive is short", kills: "D02", with: lenient(func(have, want int64) bool { return have < want })},
+		{name: "does not see that an archive is short", kills: "D02", also: []string{"B08"}, with: lenient(func(have, want int64) bool { return have < want })},
 		{name: "ignores surplus bytes", kills: "D03", with: lenient(func(have, want int64) bool { return have > want })},
 		{name: "takes an early end for the end", kills: "D02", with: onRange(func(_ *archive, _ context.Context, _, _ int64, r io.ReadCloser) io.ReadCloser {
 			return &patient{r, func(err error) bool { return errors.Is(err, core.ErrChanged) }}

@@ -17,10 +17,10 @@ import (
 func brokenUploads() []mutant {
 	return []mutant{
 		{name: "half an object is visible", kills: "C01", with: showing},
-		{name: "stores what came before the error", kills: "C02", with: believing(
+		{name: "stores what came before the error", kills: "C02", also: []string{"A09", "C03", "C08", "F04", "M02"}, with: believing(
 			func(promised, came core.Backup) bool { return came.Size < promised.Size },
 			func(err error) bool { return !errors.Is(err, io.EOF) && !isContext(err) && core.KindOf(err) == "" })},
-		{name: "takes an error for the end", kills: "C02", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "takes an error for the end", kills: "C02", also: []string{"A09", "F04"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			return a.Upload(ctx, &altered{Source: src, reader: func(r io.ReaderAt) io.ReaderAt {
 				return readerAt(func(p []byte, off int64) (int, error) {
 					n, err := r.ReadAt(p, off)
@@ -31,9 +31,9 @@ func brokenUploads() []mutant {
 				})
 			}})
 		})},
-		{name: "accepts a short source", kills: "C03", with: believing(func(promised, came core.Backup) bool { return came.Size < promised.Size }, nil)},
-		{name: "pads with zeros", kills: "C03", with: padding},
-		{name: "ignores a surplus", kills: "C04", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "accepts a short source", kills: "C03", also: []string{"C08"}, with: believing(func(promised, came core.Backup) bool { return came.Size < promised.Size }, nil)},
+		{name: "pads with zeros", kills: "C03", also: []string{"A03", "C08"}, with: padding},
+		{name: "ignores a surplus", kills: "C04", also: []string{"A03", "C08"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			size := src.Draft().Size
 			return a.Upload(ctx, &altered{Source: src, reader: func(r io.ReaderAt) io.ReaderAt {
 				if b, err := src.Backup(ended(ctx)); err == nil {
@@ -42,7 +42,7 @@ func brokenUploads() []mutant {
 				return io.NewSectionReader(r, 0, size)
 			}})
 		})},
-		{name: "commits after a cancel", kills: "C06", racy: true, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "commits after a cancel", kills: "C06", also: []string{"G01"}, racy: true, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			done := make(chan error, 1)
 			go func() { done <- a.Upload(context.WithoutCancel(ctx), src) }()
 			select {
@@ -62,14 +62,14 @@ func brokenUploads() []mutant {
 			}
 			return err
 		})},
-		{name: "forgets that it was cancelled", kills: "C06", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "forgets that it was cancelled", kills: "C06", also: []string{"G01"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			err := a.Upload(ctx, src)
 			if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 				return nil
 			}
 			return err
 		})},
-		{name: "an upload that was killed locks the id", kills: "C07", with: onPlace(func(q request, ask transport) response {
+		{name: "an upload that was killed locks the id", kills: "C07", also: []string{"C09", "C10", "H02"}, with: onPlace(func(q request, ask transport) response {
 			if q.Op == putPart {
 				for _, u := range ask(request{Op: uploads, Key: q.Key}).Uploads {
 					if u.Key == q.Key && u.Token != q.Token {
@@ -79,13 +79,13 @@ func brokenUploads() []mutant {
 			}
 			return ask(q)
 		})},
-		{name: "leaves its parts", kills: "C08", with: onPlace(func(q request, ask transport) response {
+		{name: "leaves its parts", kills: "C08", also: []string{"C07", "Q03"}, with: onPlace(func(q request, ask transport) response {
 			if q.Op == abort {
 				return response{}
 			}
 			return ask(q)
 		})},
-		{name: "the marker first", kills: "C09", with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
+		{name: "the marker first", kills: "C09", also: []string{"A05", "C03", "C04", "C08", "C12", "C13", "D06", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{upload: func(ctx context.Context, src core.Source) error {
 				return a.Upload(ctx, &altered{Source: src, backup: func(b core.Backup) core.Backup {
 					if doc, err := b.Encode(); err == nil {
@@ -103,7 +103,7 @@ func brokenUploads() []mutant {
 				return a.Delete(ctx, id)
 			}}
 		})},
-		{name: "a late cleanup deletes the success", kills: "C10", with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
+		{name: "a late cleanup deletes the success", kills: "C10", also: []string{"A05", "C08", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{upload: func(ctx context.Context, src core.Source) error {
 				err := a.Upload(ctx, src)
 				if d := src.Draft(); err != nil && d.ValidateDraft() == nil {
@@ -113,17 +113,17 @@ func brokenUploads() []mutant {
 				return err
 			}}
 		})},
-		{name: "one temporary name", kills: "C11", racy: true, with: sharing(func(request) string { return "" })},
-		{name: "one temporary name for each id", kills: "H02", racy: true, with: onPlace(func(q request, ask transport) response {
+		{name: "one temporary name", kills: "C11", also: []string{"H01"}, racy: true, with: sharing(func(request) string { return "" })},
+		{name: "one temporary name for each id", kills: "H02", also: []string{"C10", "H04"}, racy: true, with: onPlace(func(q request, ask transport) response {
 			if q.Token != "" {
 				q.Token = "fixed"
 			}
 			return ask(q)
 		})},
-		{name: "uploads share a buffer", kills: "H01", racy: true, with: sharedBuffer},
+		{name: "uploads share a buffer", kills: "H01", also: []string{"C11", "H02", "H04", "H05"}, racy: true, with: sharedBuffer},
 		{name: "looks, then writes", kills: "H04", racy: true, with: lookThenWrite},
-		{name: "ignores a wrong hash", kills: "D06", with: believing(func(promised, came core.Backup) bool { return came.Size == promised.Size }, nil)},
-		{name: "swaps the last parts of five", kills: "D05", with: onPlace(func(q request, ask transport) response {
+		{name: "ignores a wrong hash", kills: "D06", also: []string{"A03"}, with: believing(func(promised, came core.Backup) bool { return came.Size == promised.Size }, nil)},
+		{name: "swaps the last parts of five", kills: "D05", also: []string{"A02", "A03", "A10", "C08", "C09", "C12", "D01", "D02", "G03", "H02", "H03"}, with: onPlace(func(q request, ask transport) response {
 			if q.Op == putPart && (q.Index == 3 || q.Index == 4) {
 				q.Index = 7 - q.Index
 			}
