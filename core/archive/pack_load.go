@@ -149,12 +149,8 @@ func (l *loader) regular(it *item) {
 	}
 	switch {
 	case holed(it.opened):
-		found, err := extents(it.file, it.opened.Size())
-		if err != nil {
-			it.lost(trouble(it.path(), err))
-			return
-		}
-		it.holes = newSparse(it.opened.Size(), found)
+		size := it.opened.Size()
+		it.holes = newSparse(size, extents(it.file, size))
 	case it.opened.Size() <= smallFile:
 		l.small(it)
 	}

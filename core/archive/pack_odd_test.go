@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/archive"
@@ -47,14 +48,14 @@ func large(t *testing.T, path string) (content string) {
 	return content
 }
 
-// odd checks that there is one oddity.
+// oddity checks that there is one.
 func (p *packed) oddity(t *testing.T, path, what string, lost bool) {
 	t.Helper()
 	if len(p.odd) != 1 || p.odd[0].Path != path || p.odd[0].What != what || p.odd[0].Lost != lost {
 		t.Errorf("odd: %v, want %s %s, lost %v", p.odd, path, what, lost)
 	}
-	if n := int64(0); p.stats.Odd != 1 || p.stats.Lost > 0 != lost {
-		t.Errorf("counted %d odd, %d lost of %d", p.stats.Odd, p.stats.Lost, n)
+	if p.stats.Odd != 1 || p.stats.Lost > 0 != lost {
+		t.Errorf("counted %d odd, %d lost", p.stats.Odd, p.stats.Lost)
 	}
 }
 
@@ -203,24 +204,23 @@ func TestPackEndsWithContext(t *testing.T) {
 	for i := range 200 {
 		write(t, filepath.Join(dir, "z", strings.Repeat("x", i+1)), "x")
 	}
-	before := runtime.NumGoroutine()
 	why := errors.New("enough")
 	for _, after := range []int{0, 1, 5} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		n := 0
-		_, err := archive.Pack(ctx, writer(func(b []byte) (int, error) {
-			if n++; n > after {
-				cancel(why)
+		// The bubble ends when all goroutines in it have.
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			n := 0
+			_, err := archive.Pack(ctx, writer(func(b []byte) (int, error) {
+				if n++; n > after {
+					cancel(why)
+				}
+				return len(b), nil
+			}), archive.Options{Paths: []string{dir}})
+			if !errors.Is(err, why) {
+				t.Errorf("after %d frames: %v", after, err)
 			}
-			return len(b), nil
-		}), archive.Options{Paths: []string{dir}})
-		if !errors.Is(err, why) {
-			t.Errorf("after %d frames: %v", after, err)
-		}
-		cancel(nil)
-	}
-	if after := runtime.NumGoroutine(); after > before {
-		t.Errorf("%d goroutines, %d before", after, before)
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -205,4 +206,32 @@ func shm(t testing.TB) string {
 	}
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	return dir
+}
+
+// Many files: memory stays flat.
+func TestPackMemory(t *testing.T) {
+	const dirs, files = 25, 2010
+	dir, named := shm(t), map[string]string{}
+	for d := range dirs {
+		named[fmt.Sprintf("many/%02d", d)] = dir
+	}
+	for f := range files {
+		write(t, fmt.Sprintf("%s/%04d", dir, f), fmt.Sprint("file ", f))
+	}
+	most, n := uint64(0), 0
+	stats, err := archive.Pack(t.Context(), writer(func(b []byte) (int, error) {
+		if n++; n%10 == 0 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			most = max(most, m.HeapInuse+m.StackInuse)
+		}
+		return len(b), nil
+	}), archive.Options{Dirs: named, Workers: 2})
+	must(t, err)
+	if most > 80<<20 {
+		t.Errorf("packing took %d MiB", most>>20)
+	}
+	if want := int64(dirs*files + dirs); stats.Entries != want {
+		t.Errorf("%d entries, want %d", stats.Entries, want)
+	}
 }

@@ -77,31 +77,23 @@ func whole(get func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
-// extents returns where a file of size bytes has data. A file system that does
-// not tell has data everywhere.
-func extents(f *os.File, size int64) ([]extent, error) {
-	all := []extent{{0, size}}
-	var found []extent
+// extents returns where a file of size bytes has data: everywhere, where the file
+// system does not tell.
+func extents(f *os.File, size int64) (found []extent) {
 	for off := int64(0); off < size; {
 		data, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break // a hole to the end
 		}
-		if errors.Is(err, unix.EINVAL) {
-			return all, nil
+		var hole int64
+		if err == nil {
+			hole, err = unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE)
 		}
 		if err != nil {
-			return nil, err
-		}
-		hole, err := unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE)
-		if errors.Is(err, unix.ENXIO) {
-			break // cut off meanwhile
-		}
-		if err != nil {
-			return nil, err
+			return []extent{{0, size}}
 		}
 		found = append(found, extent{data, hole - data})
 		off = hole
 	}
-	return found, nil
+	return found
 }

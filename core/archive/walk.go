@@ -271,7 +271,7 @@ func probe(ctx context.Context, w walker, rs []root) error {
 			switch {
 			case m.odd != nil:
 				odd = m.odd
-			case !m.info.IsDir():
+			case !m.info.IsDir() && kindOf(m.info.Mode()) != 0:
 				return found
 			}
 			return nil
