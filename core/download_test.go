@@ -210,7 +210,13 @@ func TestDownloadFromCarelessAgent(t *testing.T) {
 			}
 			return r
 		}},
-		"long":    {nil, func(off int64, r io.Reader) io.Reader { return io.MultiReader(r, bytes.NewReader([]byte("more"))) }},
+		"long": {nil, func(off int64, r io.Reader) io.Reader { return io.MultiReader(r, bytes.NewReader([]byte("more"))) }},
+		"long at the end": {nil, func(off int64, r io.Reader) io.Reader {
+			if off == 2*chunk {
+				return io.MultiReader(r, bytes.NewReader([]byte("more")))
+			}
+			return r
+		}},
 		"nothing": {nil, func(int64, io.Reader) io.Reader { return bytes.NewReader(nil) }},
 	}
 	for name, test := range tests {
