@@ -232,7 +232,7 @@ func (e *extractEntry) expect(want *Entry) error {
 }
 
 // move gives the entry another name in the target.
-func (e *extractEntry) move(rel string) { e.rel, e.base = rel, rel[lastSlash(rel)+1:] }
+func (e *extractEntry) move(rel string) { e.rel, e.base = rel, baseName(rel) }
 
 func (x *extraction) restore(e *extractEntry) error {
 	switch e.hdr.Typeflag {

@@ -44,10 +44,8 @@ func hasDotDot(name string) bool {
 	return false
 }
 
-func lastSlash(name string) int { return strings.LastIndexByte(name, '/') }
-
 // above returns the directory that a name lies in, "" for the root.
-func above(name string) string { return name[:max(lastSlash(name), 0)] }
+func above(name string) string { return name[:max(strings.LastIndexByte(name, '/'), 0)] }
 
 // An extractChoice says what of an archive is restored, and where.
 type extractChoice struct {

@@ -108,7 +108,7 @@ func (x *extraction) hardlink(e *extractEntry) error {
 	}
 	defer from.release()
 	return x.special(e, func(dir *extractFolder) error {
-		return dir.link(from.extractDir, to[lastSlash(to)+1:], e.base)
+		return dir.link(from.extractDir, baseName(to), e.base)
 	})
 }
 
@@ -122,7 +122,7 @@ func (x *extraction) linked(e *extractEntry, to string) (*extractFolder, error) 
 	if err != nil {
 		return nil, err
 	}
-	mode, err := from.lstat(to[lastSlash(to)+1:])
+	mode, err := from.lstat(baseName(to))
 	switch {
 	case err == nil && !x.tree.ours(to):
 		err = fs.ErrNotExist

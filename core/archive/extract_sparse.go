@@ -13,12 +13,9 @@ import (
 // of memory.
 const extractExtents = 1 << 20
 
-// An extractExtent is a piece of data in a sparse file.
-type extractExtent struct{ off, n int64 }
-
 // extractSparse are the pieces of data of a sparse file, in order, and its size.
 type extractSparse struct {
-	data []extractExtent
+	data []extent
 	size int64
 }
 
@@ -66,7 +63,7 @@ func (e *extractEntry) readSparse() (*extractSparse, error) {
 			return nil, e.badSparse("has pieces that overlap or lie behind its end")
 		}
 		end = off + n
-		m.data = append(m.data, extractExtent{off, n})
+		m.data = append(m.data, extent{off, n})
 	}
 	return m, e.fitSparse(m)
 }
@@ -75,7 +72,7 @@ func (e *extractEntry) readSparse() (*extractSparse, error) {
 func (e *extractEntry) fitSparse(m *extractSparse) error {
 	left := e.body.left
 	for _, d := range m.data {
-		left -= d.n // cannot overflow: the pieces lie in a row in an int64
+		left -= d.size // cannot overflow: the pieces lie in a row in an int64
 	}
 	if left != 0 {
 		return e.badSparse("does not fit its data")
@@ -90,7 +87,7 @@ func (e *extractEntry) badSparse(what string) error {
 // sparseLines reads decimal lines out of whole blocks.
 type sparseLines struct {
 	body  *extractStream
-	block [tarBlock]byte
+	block [blockSize]byte
 	rest  []byte
 }
 
@@ -122,7 +119,7 @@ func (m *extractSparse) write(x *extraction, e *extractEntry, f *os.File) error 
 		if err := c.hole(d.off); err != nil {
 			return err
 		}
-		if err := c.copy(d.n); err != nil {
+		if err := c.copy(d.size); err != nil {
 			return err
 		}
 	}

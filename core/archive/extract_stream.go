@@ -12,13 +12,9 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
-const (
-	tarBlock = 512
-
-	// extractHeaders is the most bytes of headers that one entry may have.
-	// archive/tar takes 1 MiB of each kind.
-	extractHeaders = 4 << 20
-)
+// extractHeaders is the most bytes of headers that one entry may have.
+// archive/tar takes 1 MiB of each kind.
+const extractHeaders = 4 << 20
 
 // An extractStream goes from entry to entry of a tar stream.
 //
@@ -28,7 +24,7 @@ const (
 type extractStream struct {
 	ctx     context.Context
 	r       io.Reader
-	block   [tarBlock]byte
+	block   [blockSize]byte
 	headers bytes.Buffer
 	name    string // of the entry at hand, for errors
 	left    int64  // bytes of its body that were not read
@@ -50,7 +46,7 @@ func (s *extractStream) next() (*tar.Header, error) {
 		if err := s.header(); err != nil {
 			return nil, err
 		}
-		if s.block == [tarBlock]byte{} && s.headers.Len() == 0 {
+		if s.block == [blockSize]byte{} && s.headers.Len() == 0 {
 			return nil, s.end()
 		}
 		global := s.block[156] == tar.TypeXGlobalHeader
@@ -92,7 +88,7 @@ func (s *extractStream) extension(drop bool) error {
 	if err != nil || s.headers.Len()+int(size) > extractHeaders {
 		return core.Errorf(core.ErrDamaged, "the archive has a header behind %q that is too large or no header", s.name)
 	}
-	padded := int64(size) + -int64(size)&(tarBlock-1)
+	padded := int64(size) + padding(int64(size))
 	if drop {
 		_, err := io.CopyN(io.Discard, s.r, padded)
 		return s.broken(err)
@@ -145,7 +141,7 @@ func (s *extractStream) parse() (*tar.Header, error) {
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo:
 		// These have no body, whatever their size says.
 	default:
-		s.left, s.pad = hdr.Size, -hdr.Size&(tarBlock-1)
+		s.left, s.pad = hdr.Size, padding(hdr.Size)
 	}
 	return hdr, nil
 }
@@ -156,7 +152,7 @@ func (s *extractStream) end() error {
 	if _, err := io.ReadFull(s.r, s.block[:]); err != nil {
 		return s.broken(err)
 	}
-	if s.block != [tarBlock]byte{} {
+	if s.block != [blockSize]byte{} {
 		return core.Errorf(core.ErrDamaged, "the archive has half a mark of its end behind %q", s.name)
 	}
 	for {

@@ -252,7 +252,7 @@ func (x *extraction) finishDir(d extractLater) error {
 		return x.gone(d, err)
 	}
 	defer up.release()
-	base := d.rel[lastSlash(d.rel)+1:]
+	base := baseName(d.rel)
 	dir, err := up.child(base)
 	if err != nil {
 		return x.gone(d, err)

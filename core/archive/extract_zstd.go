@@ -26,9 +26,7 @@ func Decompress(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	dec, err := zstd.NewReader(src,
 		zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderConcurrency(0),
-		zstd.WithDecoderMaxWindow(extractWindow),
-		// A frame of a single segment has no window; this is its limit.
-		zstd.WithDecoderMaxMemory(extractWindow))
+		zstd.WithDecoderMaxWindow(extractWindow))
 	if err != nil {
 		return nil, err
 	}
