@@ -78,7 +78,7 @@ func (a *app) restore(ctx context.Context, s *session, which, dest string, o res
 	done, err := s.Restore(ctx, id, dest, o.RestoreOptions)
 	odd.close()
 	if err != nil {
-		return a.restoreFailed(ctx, s, id, err)
+		return err
 	}
 	if err := a.printRestored(done, dest); err != nil {
 		return err
@@ -98,17 +98,6 @@ func resolveID(ctx context.Context, s *session, which, job string) (core.ID, err
 		err = usagef("--job: %w", err)
 	}
 	return id, err
-}
-
-// restoreFailed tells a backup that is not there from a name that is not in it,
-// whose error must not look like the other.
-func (a *app) restoreFailed(ctx context.Context, s *session, id core.ID, err error) error {
-	if errors.Is(err, core.ErrNotFound) {
-		if _, missing := s.Get(ctx, id); missing == nil {
-			return errors.New(err.Error())
-		}
-	}
-	return err
 }
 
 type restoredLine struct {

@@ -147,7 +147,7 @@ func TestRestoreSome(t *testing.T) {
 	} else if doc, err := os.ReadFile(w.at("linked/z")); string(doc) != "some notes" {
 		t.Errorf("a hard link without its first name: %q, %v", doc, err)
 	}
-	if _, err := w.Restore(t.Context(), report.Backup.ID, w.at("none"), RestoreOptions{Files: []string{"no/such"}}); !errors.Is(err, core.ErrNotFound) {
+	if _, err := w.Restore(t.Context(), report.Backup.ID, w.at("none"), RestoreOptions{Files: []string{"no/such"}}); !errors.Is(err, os.ErrNotExist) || errors.Is(err, core.ErrNotFound) {
 		t.Errorf("a name that is not there: %v", err)
 	}
 	if _, err := os.Stat(w.at("none")); err == nil {

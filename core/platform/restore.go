@@ -17,7 +17,8 @@ import (
 // absent or empty unless o says otherwise, and whose parent must exist. It is
 // filled beside it as DEST.partial-ID and renamed when it is complete. The agents
 // are asked in order; when one fails, the next one goes on, and when one proves
-// damaged, the restore begins again with the next.
+// damaged, the restore begins again with the next. A name that the backup does not
+// have is fs.ErrNotExist, and ErrNotFound only a backup that is not there.
 func (p *Platform) Restore(ctx context.Context, id core.ID, dest string, o RestoreOptions) (_ Restored, err error) {
 	c, err := p.copies(ctx, id)
 	if err != nil {
@@ -137,7 +138,7 @@ func (r *restore) named(ctx context.Context, t *target, name string, o archive.E
 		}
 	}
 	if o.Limit == 0 {
-		return archive.ExtractStats{}, core.Errorf(core.ErrNotFound, "%q is not in backup %s: see what is with ls", name, r.id)
+		return archive.ExtractStats{}, fmt.Errorf("%q is not in backup %s, ls shows what is: %w", name, r.id, fs.ErrNotExist)
 	}
 	o.Want = &first
 	tar, err := r.reader.Tar(ctx, first)
