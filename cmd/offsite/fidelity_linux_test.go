@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +17,11 @@ import (
 // once and restores them from each, and by standard tools.
 func TestGoTree(t *testing.T) {
 	h := newHost(t)
-	src := filepath.Join(runtime.GOROOT(), "src")
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := filepath.Join(strings.TrimSpace(string(goroot)), "src")
 	h.run(0, "backup", src, "--to", "one", "--to", "two")
 	for _, place := range []string{"one", "two"} {
 		dest := "restored-" + place

@@ -130,7 +130,7 @@ func TestRestoreSome(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := strings.TrimPrefix(w.source, "/")
-	got, err := w.Restore(t.Context(), report.Backup.ID, w.at("some"), RestoreOptions{Files: []string{w.source + "/a", name + "/z"}})
+	got, err := w.Restore(t.Context(), report.Backup.ID, w.at("some"), RestoreOptions{Files: []string{w.source + "/a", name + "/z", name + "/a/notes", "/" + name + "/z"}})
 	if err != nil || got.Entries != 4 {
 		t.Fatalf("restored %+v, %v", got, err)
 	}
@@ -152,6 +152,20 @@ func TestRestoreSome(t *testing.T) {
 	}
 	if _, err := os.Stat(w.at("none")); err == nil {
 		t.Error("a failed restore left its destination")
+	}
+}
+
+func TestOutermost(t *testing.T) {
+	for in, want := range map[string]string{
+		"a/b,/a,a/b/c/": "a",
+		"a,a":           "a",
+		"ab,a,a-b,a/b":  "a,a-b,ab",
+		"/,x":           "",
+		"../x,./y":      "x,y",
+	} {
+		if got := strings.Join(outermost(strings.Split(in, ",")), ","); got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/archive"
@@ -113,7 +116,7 @@ func (r *restore) some(ctx context.Context, t *target, o archive.ExtractOptions)
 	if len(wanted) == 0 {
 		wanted = []string{r.options.Below}
 	}
-	for _, name := range wanted {
+	for _, name := range outermost(wanted) {
 		stats, err := r.named(ctx, t, name, o)
 		if err != nil {
 			return sum, err
@@ -127,7 +130,6 @@ func (r *restore) some(ctx context.Context, t *target, o archive.ExtractOptions)
 }
 
 func (r *restore) named(ctx context.Context, t *target, name string, o archive.ExtractOptions) (_ archive.ExtractStats, err error) {
-	name = entryName(name)
 	var first archive.Entry
 	for e, err := range r.reader.List(ctx, name) {
 		if err != nil {
@@ -159,10 +161,21 @@ func (r *restore) content(ctx context.Context, name string) (io.ReadCloser, arch
 	return tar, e, err
 }
 
-// entryName is the name of an entry as a person may write it, with a leading or
-// trailing slash.
-func entryName(s string) string {
-	return filepath.ToSlash(filepath.Clean("/" + s))[1:]
+// outermost are names of entries, which a person may write with a leading or
+// trailing slash, without those that lie in another.
+func outermost(names []string) (all []string) {
+	clean := make([]string, len(names))
+	for i, s := range names {
+		clean[i] = path.Clean("/" + s)[1:]
+	}
+	slices.Sort(clean)
+	for _, name := range clean {
+		inside := func(dir string) bool { return dir == "" || name == dir || strings.HasPrefix(name, dir+"/") }
+		if !slices.ContainsFunc(all, inside) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // A target is the directory that a restore fills.
