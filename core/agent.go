@@ -35,6 +35,9 @@ import (
 // cannot be read is one error in the sequence and does not hide the others. What
 // is not ours is ignored and left alone.
 //
+// A place that is not there is not empty. Calls that read answer ErrNoPlace; an
+// upload makes the place where it can.
+//
 // Errors have kinds. They answer errors.Is with one of the kinds of this
 // package, name agent, operation and id, keep the provider's code and request
 // id, wrap their cause, and hold no secret. See Error.
@@ -65,7 +68,7 @@ type Agent interface {
 	// Upload stores the archive and then the metadata of src, all or nothing.
 	//
 	// It returns nil when the backup is stored and read back as such, or was
-	// there before with the same size and SHA-256. Uploading an id again after an
+	// there before with the same size and SHA-256, whose metadata stays. Uploading an id again after an
 	// interruption goes on where the place stands. An error of the source is
 	// returned so that errors.Is finds it, and nothing becomes visible. A source
 	// that ends before the size of its metadata, goes on after it, or does not
@@ -88,6 +91,8 @@ type Agent interface {
 	// schema, or what the place answered) and the sequence goes on. With an empty
 	// id the list itself could not be read to its end, and the sequence is over:
 	// what came before is right and incomplete.
+	//
+	// The sequence may be ranged over again, which is a new list.
 	List(ctx context.Context) iter.Seq2[Backup, error]
 
 	// Get returns the metadata of one backup as List does, or ErrNotFound.
@@ -96,8 +101,9 @@ type Agent interface {
 	// Delete removes one backup: it leaves the mark that the id is gone, then
 	// removes the metadata, then the archive, so that a crash leaves at most an
 	// archive that nothing lists and Sweep removes. It also removes a backup
-	// whose metadata is damaged. Deleting what is absent answers ErrNotFound;
-	// where the place protects the backup, ErrLocked with the date.
+	// whose metadata is damaged. Deleting what is absent answers ErrNotFound, unless
+	// this very call removed it; where the place protects the backup, ErrLocked with
+	// the date, and nothing is changed.
 	Delete(ctx context.Context, id ID) error
 
 	// Close ends running calls, which answer ErrClosed, and connections. Closing
@@ -115,9 +121,10 @@ type Archive interface {
 	// Range returns exactly n bytes from off; n < 0 means to the end. The range
 	// must lie in the archive: ErrInvalid. Its Read gives io.EOF only after
 	// everything was delivered and checked: the checksum of each chunk that the
-	// range covers whole, and the SHA-256 where it covers the archive. A byte that
-	// is read before io.EOF may still prove damaged. The caller closes the reader;
-	// closing it early does not fetch the rest.
+	// range covers whole, and the SHA-256 where it covers the archive. No bytes are a
+	// range too, up to off at the archive's end. A byte that is read before io.EOF
+	// may still prove damaged. The caller closes the reader; closing it early does
+	// not fetch the rest.
 	Range(ctx context.Context, off, n int64) (io.ReadCloser, error)
 
 	io.Closer
@@ -132,7 +139,8 @@ type Sweeper interface {
 	// that neither runs nor will be gone on with. What others left it removes only
 	// when an earlier sweep of this host, at least seven days before, saw the very
 	// same; the rest it reports. own may be nil. A place that is not there
-	// yet has no leftovers.
+	// yet has no leftovers. An error comes with the Leftover that it concerns; with an
+	// empty one the sweep is over.
 	Sweep(ctx context.Context, own func(ID) bool) iter.Seq2[Leftover, error]
 }
 

@@ -38,7 +38,7 @@ func (k ErrorKind) Error() string { return string(k) }
 // Is makes the kinds that the standard library knows answer to its errors.
 func (k ErrorKind) Is(target error) bool {
 	switch k {
-	case ErrNotFound, ErrNoPlace:
+	case ErrNotFound: // not ErrNoPlace: a disk that is not mounted says nothing of its files
 		return target == fs.ErrNotExist
 	case ErrExists:
 		return target == fs.ErrExist
@@ -64,6 +64,7 @@ type Error struct {
 	Code       string        // the provider's code, where it has one
 	RequestID  string        // the provider's request id, where it has one
 	RetryAfter time.Duration // what the place asked for; 0 where it asked nothing
+	Until      time.Time     // of ErrLocked: when the protection ends, where that is known
 	Err        error         // the cause, if any
 }
 

@@ -20,7 +20,7 @@ var kinds = []core.ErrorKind{
 
 func TestKindsAnswerErrorsIs(t *testing.T) {
 	std := map[core.ErrorKind]error{
-		core.ErrNotFound: fs.ErrNotExist, core.ErrNoPlace: fs.ErrNotExist, core.ErrExists: fs.ErrExist,
+		core.ErrNotFound: fs.ErrNotExist, core.ErrExists: fs.ErrExist,
 		core.ErrDenied: fs.ErrPermission, core.ErrClosed: fs.ErrClosed,
 	}
 	cause := errors.New("cause")

@@ -20,11 +20,14 @@ import (
 // Methods return errors of one of the kinds of core, as *core.Error with Kind,
 // Code, RequestID and cause; agent, operation and id are added above. A missing
 // bucket, container or directory is ErrNoPlace, except where an upload would make
-// it. Methods end with their context, retry nothing, and are safe for concurrent
-// use.
+// it. Methods end with their context and are safe for concurrent use. They retry
+// nothing, and see to it that the provider's SDK does not either.
+//
+// An Object is the same whichever method returns it, and good for Range: Key, Size
+// and Version are always set, the rest where the place tells it.
 type Store interface {
-	// Put creates an object of all bytes of body, whose checksum is sum, and
-	// returns when it is durable. An object that is there is ErrExists and stays as
+	// Put creates an object of all bytes of body, which may be none and whose
+	// checksum is sum, and returns when it is durable. An object that is there is ErrExists and stays as
 	// it is; there is no instant at which a part of body is under the key.
 	Put(ctx context.Context, key string, body *io.SectionReader, sum core.CRC64) (Object, error)
 
@@ -42,7 +45,9 @@ type Store interface {
 	// key up to and with a slash, or more of it.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]
 
-	// Delete removes an object; one that is not there is no error.
+	// Delete removes an object, so that List and Stat do not show it, also where the
+	// place keeps older versions. One that is not there is no error; one that the
+	// place protects is ErrLocked, with Error.Until.
 	Delete(ctx context.Context, key string) error
 
 	// Begin starts an object of parts. token is [0-9a-z]{16}, random, and stays
@@ -50,7 +55,8 @@ type Store interface {
 	Begin(ctx context.Context, key, token string) (Multipart, error)
 
 	// Multiparts yields the uploads in parts that were begun and neither committed
-	// nor aborted, of all keys that begin with prefix: a whole key, or "".
+	// nor aborted, of all keys that begin with prefix. Callers give a whole key, or
+	// "", and look at each key that they get.
 	Multiparts(ctx context.Context, prefix string) iter.Seq2[Multipart, error]
 
 	// Limits are the provider's, and what suits it.
@@ -80,18 +86,19 @@ type Limits = transfer.Limits
 // A Multipart is an object in the making. Several processes may hold the same one.
 type Multipart interface {
 	Key() string
-	Token() string      // "" where the place does not tell
+	Token() string      // "" where the place does not tell; bytes are compared then
 	Started() time.Time // by the place's clock
 
 	// Parts are those that the place holds, in any order. What it cannot vouch for
-	// is left out.
+	// is left out. Offset is 0 where it does not tell.
 	Parts(ctx context.Context) ([]Part, error)
 
 	// Put stores one part, replacing what was there under its index, and returns
 	// when the place vouches for it. body has p.Size bytes of checksum p.CRC64.
 	Put(ctx context.Context, p Part, body *io.SectionReader) error
 
-	// Commit makes the object of all parts, in order and without a gap, and returns
+	// Commit makes the object of all parts, at least one, in order and without a
+	// gap, and returns
 	// what the place then reports. ErrExists when the key is taken, and the parts
 	// stay until Abort; ErrNotFound when the upload is not there any more, perhaps
 	// because an earlier Commit succeeded.

@@ -229,7 +229,7 @@ func (u *upload) resume(send *transfer.Send) (Multipart, error) {
 		if err != nil {
 			return nil, err
 		}
-		size := partSize(have, send.PartSize)
+		size := partSize(have, send.Limits, send.PartSize)
 		if ok, err := u.ours(have, send.Limits, size); err != nil {
 			return nil, err
 		} else if ok {
@@ -241,13 +241,13 @@ func (u *upload) resume(send *transfer.Send) (Multipart, error) {
 	return nil, nil
 }
 
-// partSize is the part size of an upload that has some of its parts.
-func partSize(have []Part, planned int64) int64 {
+// partSize is the part size of an upload that has some of its parts: as planned,
+// unless some are larger.
+func partSize(have []Part, limits transfer.Limits, planned int64) int64 {
 	for _, p := range have {
-		if p.Index > 0 {
-			return p.Offset / int64(p.Index)
+		if limits.SizeOf(planned, p.Index) < p.Size {
+			planned = p.Size
 		}
-		planned = max(planned, p.Size)
 	}
 	return planned
 }
@@ -257,10 +257,7 @@ func partSize(have []Part, planned int64) int64 {
 func (u *upload) ours(have []Part, limits transfer.Limits, size int64) (bool, error) {
 	crc, buf, reader := crc64nvme.New(), make([]byte, 256<<10), u.reader(u)
 	for _, p := range have {
-		if p.Size > limits.SizeOf(size, p.Index) {
-			return false, nil
-		}
-		n, err := transfer.Sum(io.NewSectionReader(reader, p.Offset, p.Size), crc, buf)
+		n, err := transfer.Sum(io.NewSectionReader(reader, limits.OffsetOf(size, p.Index), p.Size), crc, buf)
 		if err != nil {
 			return false, err
 		}

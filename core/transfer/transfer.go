@@ -74,12 +74,25 @@ func (l Limits) SizeOf(part int64, index int) int64 {
 	return part
 }
 
+// OffsetOf is where the part with an index begins, where Plan gave part.
+func (l Limits) OffsetOf(part int64, index int) (off int64) {
+	equal := index
+	if l.MaxParts > 0 {
+		equal = min(index, l.usualParts())
+	}
+	off = int64(equal) * part
+	for i := equal; i < index; i++ {
+		off += l.SizeOf(part, i)
+	}
+	return off
+}
+
 // Send is one archive on its way.
 type Send struct {
 	Source   func(context.Context) io.ReaderAt // as core.Source.Reader
 	Limits   Limits
 	PartSize int64                                                // as Limits.Plan gave it
-	Have     []Part                                               // what the place holds of it from an earlier try
+	Have     []Part                                               // what the place holds of it from an earlier try; Offset is 0 where it does not tell
 	Put      func(context.Context, Part, *io.SectionReader) error // sends one part; called concurrently
 	Done     func(bytes int64)                                    // told of each part that the place holds; called concurrently
 }
@@ -88,9 +101,9 @@ type Send struct {
 // and sends those that the place does not hold. It returns all parts in order. It
 // keeps no bytes: a part is read once for its checksum and once to be sent.
 func (s Send) Run(ctx context.Context) ([]Part, error) {
-	have := make(map[Part]bool, len(s.Have))
+	have := make(map[int]Part, len(s.Have))
 	for _, p := range s.Have {
-		have[p] = true
+		have[p.Index] = p
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, s.Limits.Workers) + 1) // and the reader
@@ -101,7 +114,7 @@ func (s Send) Run(ctx context.Context) ([]Part, error) {
 				return core.Errorf(core.ErrUnsupported, "the archive is more than the %d bytes that the place takes in %d parts", p.Offset, p.Index)
 			}
 			parts = append(parts, p)
-			if have[p] {
+			if h, ok := have[p.Index]; ok && h.same(p) {
 				s.Done(p.Size)
 				return nil
 			}
@@ -113,6 +126,11 @@ func (s Send) Run(ctx context.Context) ([]Part, error) {
 		return nil, err
 	}
 	return parts, nil
+}
+
+// same says whether a part that a place holds is p.
+func (h Part) same(p Part) bool {
+	return h.Size == p.Size && h.CRC64 == p.CRC64 && (h.Offset == p.Offset || h.Offset == 0)
 }
 
 func (s Send) put(ctx context.Context, p Part) error {
