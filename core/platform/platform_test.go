@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/offsite-backup/offsite/agents/local"
 	"github.com/offsite-backup/offsite/core"
-	"github.com/offsite-backup/offsite/core/archive"
 	"github.com/offsite-backup/offsite/internal/treediff"
 )
 
@@ -571,19 +571,68 @@ func TestRestoreGoesOn(t *testing.T) {
 	}
 }
 
-func TestOddities(t *testing.T) {
+// A countedArchive counts what is asked of it.
+type countedArchive struct {
+	core.Archive
+	ranges, bytes *atomic.Int64
+}
+
+func (c countedArchive) Range(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	r, err := c.Archive.Range(ctx, off, n)
+	c.ranges.Add(1)
+	return countedReader{r, c}, err
+}
+
+type countedReader struct {
+	io.ReadCloser
+	countedArchive
+}
+
+func (r countedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.bytes.Add(int64(n))
+	return n, err
+}
+
+// TestReadsLittle looks for one of many files, and restores it: that takes the
+// index, one table, and the frame with the file.
+func TestReadsLittle(t *testing.T) {
 	w := newWorld(t)
-	job := w.job()
-	var odd []archive.Oddity
-	job.Odd = func(o archive.Oddity) { odd = append(odd, o) }
-	job.Began = func(core.ID) {
-		// The first file is cut while the archive is packed around it.
-		if err := os.Truncate(filepath.Join(w.source, "big"), 10); err != nil {
-			t.Error(err)
+	for i := range 5000 {
+		write(t, filepath.Join(w.source, "many", fmt.Sprintf("%04d", i)), fmt.Sprint("content ", i))
+	}
+	report, err := w.Run(t.Context(), w.job())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, name := report.Backup.ID, w.source[1:]+"/many/3456"
+	var ranges, bytes atomic.Int64
+	w.Agents[0] = &broken{Agent: w.Agents[0], open: func(a core.Archive) core.Archive {
+		return countedArchive{a, &ranges, &bytes}
+	}}
+	contents, stored, err := w.Contents(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stored.Close()
+	found := 0
+	for e, err := range contents.List(t.Context(), name) {
+		if found++; err != nil || e.Name != name {
+			t.Errorf("listed %q, %v", e.Name, err)
 		}
 	}
-	if report, err := w.Run(t.Context(), job); err != nil || report.Outcome != core.OK {
-		t.Errorf("a file that was short before it was opened: %v, %v, %v", report.Outcome, err, odd)
+	if found != 1 || ranges.Load() != 2 {
+		t.Errorf("listing %d entries took %d ranges, want 1 and 2", found, ranges.Load())
+	}
+	ranges.Store(0)
+	if _, err := w.Restore(t.Context(), id, w.at("one"), RestoreOptions{Files: []string{name}}); err != nil {
+		t.Fatal(err)
+	}
+	if doc, err := os.ReadFile(filepath.Join(w.at("one"), name)); string(doc) != "content 3456" {
+		t.Errorf("restored %q, %v", doc, err)
+	}
+	if ranges.Load() != 3 || bytes.Load() > report.Backup.Size {
+		t.Errorf("restoring one file took %d ranges and %d bytes of %d, want 3 ranges", ranges.Load(), bytes.Load(), report.Backup.Size)
 	}
 }
 
