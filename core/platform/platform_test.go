@@ -625,10 +625,10 @@ func TestReadsLittle(t *testing.T) {
 		t.Errorf("listing %d entries took %d ranges, want 1 and 2", found, ranges.Load())
 	}
 	ranges.Store(0)
-	if _, err := w.Restore(t.Context(), id, w.at("one"), RestoreOptions{Files: []string{name}}); err != nil {
+	if _, err := w.Restore(t.Context(), id, w.at("single"), RestoreOptions{Files: []string{name}}); err != nil {
 		t.Fatal(err)
 	}
-	if doc, err := os.ReadFile(filepath.Join(w.at("one"), name)); string(doc) != "content 3456" {
+	if doc, err := os.ReadFile(filepath.Join(w.at("single"), name)); string(doc) != "content 3456" {
 		t.Errorf("restored %q, %v", doc, err)
 	}
 	if ranges.Load() != 3 || bytes.Load() > report.Backup.Size {
