@@ -66,8 +66,6 @@ func TestHoldsPassword(t *testing.T) {
 		"./a\nsftp://u:p@h/d":            true,
 		"sftp://u:p/w@h/d":               true, // not to be parsed
 		"sftp://u:p%zz@h/d":              true,
-		"sftp:u:p@h":                     true,
-		"--from=sftp:u:p@h":              true,
 		"db=postgres://u:p@h/d":          true,
 		"s3://:p@bucket":                 true,
 		"sftp://u@h/d":                   false,
@@ -80,10 +78,39 @@ func TestHoldsPassword(t *testing.T) {
 		"./a:b@c":                        false,
 		"/home/u/a@b:c":                  false,
 		"user@example.org":               false,
+		"Re: 12:30 @ office":             false,
 		"":                               false,
 	} {
 		if got := holdsPassword(word); got != want {
 			t.Errorf("%q: %v", word, got)
+		}
+	}
+}
+
+func TestNoPasswordsKnowsWhatIsAPlace(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		env  map[string]string
+		want bool
+	}{
+		{[]string{"backup", "src", "--to", "sftp:u:p@h"}, nil, true},
+		{[]string{"backup", "src", "--to=sftp:u:p@h"}, nil, true},
+		{[]string{"list", "--from", "./a", "--from", "sftp:u:p@h"}, nil, true},
+		{[]string{"list", "--from=sftp:u:p@h"}, nil, true},
+		{nil, map[string]string{"OFFSITE_TO": "./a\nsftp:u:p@h"}, true},
+		{nil, map[string]string{"OFFSITE_FROM": "sftp:u:p@h"}, true},
+		{nil, map[string]string{"OFFSITE_NAME": "sftp://u:p@h"}, true},
+		{[]string{"backup", "src", "--to", "./c", "--name", "Re: 12:30 @ office"}, nil, false},
+		{[]string{"backup", "src", "--to", "./c", "--name=Re: 12:30 @ office"}, nil, false},
+		{[]string{"backup", "notes:12:30@office", "--to", "./c"}, nil, false},
+		{[]string{"backup", "src", "--to", "./c", "--tag", "at:12:30=b@c"}, nil, false},
+		{[]string{"backup", "src", "--to", "./a:b@c"}, nil, false},
+		{nil, map[string]string{"OFFSITE_NAME": "Re: 12:30 @ office", "OFFSITE_TO": "./a\n./b:c@d"}, false},
+		{nil, map[string]string{"TO": "sftp://u:p@h"}, false},
+	} {
+		a := &app{env: c.env}
+		if err := a.noPasswords(c.args); (err != nil) != c.want {
+			t.Errorf("%q %q: %v", c.args, c.env, err)
 		}
 	}
 }

@@ -49,36 +49,45 @@ func (a *app) optionsFromEnv(flags *pflag.FlagSet) error {
 // lists and shell histories show it. It comes first, so that no other error can
 // repeat it.
 func (a *app) noPasswords(args []string) error {
-	for _, arg := range args {
-		if holdsPassword(arg) {
+	for i, arg := range args {
+		option, value, joined := strings.Cut(arg, "=")
+		place := joined && isPlace(option) && opaque(value) || i > 0 && isPlace(args[i-1]) && opaque(arg)
+		if place || holdsPassword(arg) {
 			return errPassword("the command line")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.env)) {
-		if strings.HasPrefix(name, envPrefix) && holdsPassword(a.env[name]) {
+		if !strings.HasPrefix(name, envPrefix) {
+			continue
+		}
+		place := (name == envName("to") || name == envName("from")) && opaque(a.env[name])
+		if place || holdsPassword(a.env[name]) {
 			return errPassword(name)
 		}
 	}
 	return nil
 }
 
+func isPlace(option string) bool { return option == "--to" || option == "--from" }
+
 func errPassword(where string) error {
 	return usagef("%s has a URL with a password, which is not repeated here: leave it out of the URL, and give it the way that the provider has for it (a key file, an agent, the provider's variables)", where)
 }
 
 var (
-	urlStart = regexp.MustCompile(`[A-Za-z][0-9A-Za-z+.-]+://`)
-	// opaque is a URL that forgot its slashes: sftp:user:password@host.
-	opaque = regexp.MustCompile(`^(--?[0-9a-z-]+=)?[A-Za-z][0-9A-Za-z+.-]+:[^/@]*:[^@]*@`)
+	urlStart     = regexp.MustCompile(`[A-Za-z][0-9A-Za-z+.-]+://`)
+	opaqueSecret = regexp.MustCompile(`(?m)^[A-Za-z][0-9A-Za-z+.-]+:[^/@\n]*:[^@\n]*@`)
 )
+
+// opaque says whether a place is a URL with a password that forgot its slashes:
+// sftp:user:password@host. Elsewhere such a word is an ordinary one, such as
+// "Re: 12:30 @ office".
+func opaque(place string) bool { return opaqueSecret.MatchString(place) }
 
 // holdsPassword says whether a word has a URL with a password in it, or what may
 // be one: of a URL that cannot be parsed nobody knows what lies before the @.
 func holdsPassword(word string) bool {
 	for line := range strings.SplitSeq(word, "\n") {
-		if opaque.MatchString(line) {
-			return true
-		}
 		for _, at := range urlStart.FindAllStringIndex(line, -1) {
 			u, err := url.Parse(line[at[0]:])
 			if err != nil && strings.Contains(line[at[0]:], "@") {
