@@ -16,7 +16,7 @@ func basics() []Case {
 			Why:    "a first backup must not fail because nothing is there, and an error must never look like nothing",
 		}, {
 			ID: "A02", Words: "sizes", Level: Short, run: sizes,
-			Clause: "It returns nil when the backup is stored and read back as such, or was there before with the same size and SHA-256.",
+			Clause: "It returns nil when the backup is stored and read back as such, or was there before with the same size and SHA-256",
 			Why:    "archives were cut at part and buffer sizes, and the one byte too few was found at the restore",
 		}, {
 			ID: "A04", Words: "read_your_write", Level: Short, run: readYourWrite,
@@ -32,7 +32,7 @@ func basics() []Case {
 			Why:    "retention by a size or time that only one of the calls tells deletes the wrong backup",
 		}, {
 			ID: "A07", Words: "delete", Level: Short, run: deletes,
-			Clause: "Deleting what is absent answers ErrNotFound;",
+			Clause: "Deleting what is absent answers ErrNotFound",
 			Why:    "a backup that is only hidden costs money for ever, and one that comes back was deleted for a reason",
 		}, {
 			ID: "A08", Words: "close", Level: Short, run: closes,
