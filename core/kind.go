@@ -119,7 +119,7 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // A Limiter holds back transfers. golang.org/x/time/rate.Limiter is one.
 type Limiter interface {
-	// WaitN blocks until n bytes may pass, or ctx ends.
+	// WaitN blocks until n bytes may pass, at most 64 KiB, or ctx ends.
 	WaitN(ctx context.Context, n int) error
 }
 

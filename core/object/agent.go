@@ -91,8 +91,7 @@ func (a *Agent) begin(ctx context.Context, op string, id core.ID) (*call, error)
 
 // error says what a call's error means to its caller: the caller's own reason
 // when it cancelled, that the agent was closed, or agent, operation and id with
-// the place's reason. An error that is none of the place's, which can only be the
-// source's, keeps its identity.
+// the place's reason.
 func (c *call) error(err error) error {
 	switch {
 	case err == nil:
@@ -102,22 +101,23 @@ func (c *call) error(err error) error {
 	case c.agent.root.Err() != nil:
 		err = core.ErrClosed
 	}
-	e := core.Error{}
+	e := core.Error{Kind: core.ErrUnavailable, Err: err}
 	var kind core.ErrorKind
 	if inner := (*core.Error)(nil); errors.As(err, &inner) {
 		e = *inner
-		if e.Agent != "" && e.Agent != c.agent.Name() {
-			return fmt.Errorf("%s: %s: %s: %w", c.agent.Name(), c.op, c.id, err)
-		}
 	} else if errors.As(err, &kind) {
 		e = core.Error{Kind: kind}
-	} else if c.op == opUpload {
-		return fmt.Errorf("%s: %s: %s: %w", c.agent.Name(), c.op, c.id, err)
-	} else {
-		e = core.Error{Kind: core.ErrUnavailable, Err: err}
 	}
 	e.Agent, e.Op, e.ID = c.agent.Name(), c.op, c.id
 	return &e
+}
+
+// source says that a source failed, whose error keeps its identity.
+func (c *call) source(err error) error {
+	if c.caller.Err() != nil || c.agent.root.Err() != nil {
+		return c.error(err)
+	}
+	return fmt.Errorf("%s: %s: %s: %w", c.agent.Name(), c.op, c.id, err)
 }
 
 // The operations, as errors name them.

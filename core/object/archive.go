@@ -79,7 +79,11 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.err != nil || len(p) == 0 {
 		return 0, r.err
 	}
-	n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
+	p = p[:min(int64(len(p)), r.left, limitStep)]
+	if r.err = r.error(r.agent.env.Limit.WaitN(r, len(p))); r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.body.Read(p)
 	r.left -= int64(n)
 	if bad := r.check.write(p[:n]); bad != nil {
 		err = bad

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"time"
 
@@ -67,12 +66,12 @@ func (c *call) mark() error {
 	}
 	body := io.NewSectionReader(bytes.NewReader(doc), 0, int64(len(doc)))
 	_, err = c.agent.store.Put(c, goneKey(c.id), body, core.CRC64(crc64nvme.Checksum(doc)))
-	if err == nil || errors.Is(err, core.ErrExists) {
+	if err == nil {
 		return nil
 	}
-	// The answer may be lost, not the mark.
+	// It was there, or the answer is lost and not the mark.
 	if _, e := c.agent.store.Stat(c, goneKey(c.id)); e == nil {
-		return nil
+		return c.agent.settled(c, goneKey(c.id))
 	}
 	return err
 }

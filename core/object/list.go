@@ -43,14 +43,15 @@ func (a *Agent) List(ctx context.Context) iter.Seq2[core.Backup, error] {
 				c.id = got.backup.ID
 				got.err = c.error(got.err)
 			}
-			if !yield(got.backup, got.err) {
+			if !yield(got.backup, got.err) || got.ends() {
 				return
 			}
 		}
-		// What came to an end without an error is the whole list.
-		if c.error(nil) == nil && l.whole {
-			a.cache.keep(l.seen)
+		if !l.whole { // the walk was ended between two documents
+			yield(core.Backup{}, c.error(context.Cause(c)))
+			return
 		}
+		a.cache.keep(l.seen)
 	}
 }
 
@@ -67,6 +68,9 @@ type listed struct {
 	err    error
 	skip   bool // deleted while the list was read
 }
+
+// ends says that it is the error that ends the list.
+func (l listed) ends() bool { return l.err != nil && l.backup.ID == "" }
 
 // produce walks the place and fetches documents ahead of the caller. It ends the
 // call, not the caller, who may close the agent in the middle of a list.

@@ -22,6 +22,7 @@ import (
 type memory struct {
 	limits transfer.Limits
 	summed bool // whether it tells checksums and tokens of objects, as some places do
+	wrong  bool // whether what it stores has another checksum
 
 	mu       sync.Mutex
 	objects  map[string]stored
@@ -91,8 +92,15 @@ func (m *memory) create(key, token string, body []byte) (Object, error) {
 	if m.summed {
 		o.Token, o.Sum, o.Summed = token, sum(body), true
 	}
+	if m.wrong {
+		o.Sum++
+	}
 	m.objects[key] = stored{o, body}
 	return o, nil
+}
+
+func section(s string) *io.SectionReader {
+	return io.NewSectionReader(strings.NewReader(s), 0, int64(len(s)))
 }
 
 func sum(body []byte) core.CRC64 {

@@ -66,6 +66,13 @@ type Store interface {
 	Close() error
 }
 
+// A Settler is a Store in which what was created may be seen before it survives a
+// loss of power.
+type Settler interface {
+	// Settled returns when the object that was seen under a key is durable.
+	Settled(ctx context.Context, key string) error
+}
+
 // An Object is one version of a stored object.
 type Object struct {
 	Key      string

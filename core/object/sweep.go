@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"maps"
@@ -100,8 +101,16 @@ func (s *sweep) parts() (all []leftover, err error) {
 		if id == "" {
 			id = metaID(m.Key()) + goneID(m.Key()) // one of them is empty
 		}
+		have, err := m.Parts(s)
+		if absent(err) {
+			continue // committed or aborted by now
+		}
+		if err != nil {
+			return nil, err
+		}
 		l := leftover{Leftover: core.Leftover{ID: id, Key: m.Key(), What: "parts", Size: -1}}
-		if s.may(id, "parts "+m.Key()+" "+m.Token()) {
+		// An upload that has moved since is not the very same.
+		if s.may(id, fmt.Sprintf("parts %s %s %s %d", m.Key(), m.Token(), m.Started().UTC().Format(time.RFC3339Nano), len(have))) {
 			l.end = func() error { return m.Abort(s) }
 		}
 		all = append(all, l)
@@ -133,11 +142,24 @@ func (s *sweep) archives() (all []leftover, err error) {
 		}
 		l := leftover{Leftover: core.Leftover{ID: id, Key: o.Key, What: "archive", Size: o.Size}}
 		if s.may(id, "archive "+o.Key+" "+o.Version) {
-			l.end = func() error { return s.agent.store.Delete(s, o.Key) }
+			l.end = func() error { return s.removeArchive(id, o) }
 		}
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// removeArchive looks for the metadata once more: an upload that went on may have
+// committed since.
+func (s *sweep) removeArchive(id core.ID, o Object) error {
+	_, err := s.agent.store.Stat(s, metaKey(id))
+	if err == nil {
+		return core.Errorf(core.ErrChanged, "%s belongs to a backup by now", o.Key)
+	}
+	if !errors.Is(err, core.ErrNotFound) {
+		return err
+	}
+	return s.agent.store.Delete(s, o.Key)
 }
 
 // marks are those older than a year, by the date in them: a copy made by hand has

@@ -3,14 +3,11 @@ package object
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base32"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/minio/crc64nvme"
@@ -32,8 +29,8 @@ func (a *Agent) Upload(ctx context.Context, src core.Source) error {
 	}
 	u := &upload{call: c, src: src, draft: draft}
 	err = u.run()
-	if source := u.failed.load(); err != nil && source != nil && !errors.Is(err, source) {
-		err = source // whatever a driver made of it
+	if source := u.failed.load(); err != nil && source != nil {
+		return c.source(source) // whatever a driver made of it
 	}
 	return c.error(err)
 }
@@ -69,7 +66,7 @@ func (u *upload) once() error {
 		return err
 	}
 	if _, err := u.agent.store.Stat(u, metaKey(u.id)); err == nil {
-		b, err := u.src.Backup(u)
+		b, err := u.backup()
 		if err != nil {
 			return err
 		}
@@ -84,35 +81,32 @@ func (u *upload) once() error {
 	if err := u.commit(b); err != nil {
 		return err
 	}
-	return u.takeBack(u.free())
+	return u.takeBack(u.confirm(b))
 }
 
-// absent says that there is nothing under a key, be it that the place itself is
-// made by the upload.
-func absent(err error) bool {
-	return errors.Is(err, core.ErrNotFound) || errors.Is(err, core.ErrNoPlace)
-}
-
-var errGone = errors.New("this id was deleted on purpose; a new backup needs a new id")
-
-// free answers ErrExists when the id is marked as gone.
-func (u *upload) free() error {
-	_, err := u.agent.store.Stat(u, goneKey(u.id))
-	switch {
-	case err == nil:
-		return core.Errorf(core.ErrExists, "%w", errGone)
-	case absent(err):
-		return nil
+// confirm looks once more at what a commit rests on: the id was not deleted
+// meanwhile, and no sweep took the archive for one that nobody wants.
+func (u *upload) confirm(b core.Backup) error {
+	if err := u.free(); err != nil {
+		return err
 	}
+	_, err := u.agent.archiveOf(u, b, nil)
 	return err
 }
 
-// takeBack removes what this upload committed when the id was deleted meanwhile.
+// takeBack removes what this upload committed where that does not hold. An
+// archive that is gone is ErrNotFound: the upload can start over.
 func (u *upload) takeBack(err error) error {
-	if !errors.Is(err, errGone) {
-		return err
+	switch {
+	case errors.Is(err, errGone):
+		return errors.Join(err, u.agent.store.Delete(u, metaKey(u.id)), u.agent.store.Delete(u, u.draft.Archive))
+	case errors.Is(err, errNoArchive):
+		if err := u.agent.store.Delete(u, metaKey(u.id)); err != nil {
+			return err
+		}
+		return core.Errorf(core.ErrNotFound, "%w", err)
 	}
-	return errors.Join(err, u.agent.store.Delete(u, metaKey(u.id)), u.agent.store.Delete(u, u.draft.Archive))
+	return err
 }
 
 // archive sends the archive and returns the metadata that fits it.
@@ -172,171 +166,14 @@ func (u *upload) whole() (core.Backup, error) {
 	if err != nil {
 		return core.Backup{}, err
 	}
-	o, err := u.agent.store.Put(u, b.Archive, io.NewSectionReader(u.reader(u), 0, u.size), u.sum)
+	body := io.NewSectionReader(u.reader(u), 0, u.size)
+	o, err := u.agent.store.Put(u, b.Archive, u.limited(u, body), u.sum)
 	if err = u.settle(b, o, err); err != nil {
 		return core.Backup{}, err
 	}
 	u.all.Store(u.size)
 	u.progress(u.size)
 	return b, nil
-}
-
-// inParts stores an archive in parts, going on with an earlier upload of the same
-// bytes where there is one.
-func (u *upload) inParts(send transfer.Send) (core.Backup, error) {
-	parts, err := u.resume(&send)
-	if err == nil && parts == nil {
-		parts, err = u.agent.store.Begin(u, u.draft.Archive, u.token)
-	}
-	if err != nil {
-		return core.Backup{}, err
-	}
-	send.Put = parts.Put
-	stop := u.expect()
-	sent, err := send.Run(u)
-	stop()
-	var b core.Backup
-	if err == nil {
-		u.size, u.sum = transfer.Whole(sent)
-		b, err = u.sealed()
-	}
-	if err != nil {
-		return core.Backup{}, u.giveUp(parts, err)
-	}
-	o, err := parts.Commit(u, sent)
-	if err = u.settle(b, o, err); err != nil {
-		return core.Backup{}, u.giveUp(parts, err)
-	}
-	return b, u.tidy()
-}
-
-// resume finds an upload in parts that holds nothing but bytes of this source.
-func (u *upload) resume(send *transfer.Send) (Multipart, error) {
-	for m, err := range u.agent.store.Multiparts(u, u.draft.Archive) {
-		if absent(err) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if m.Key() != u.draft.Archive {
-			continue
-		}
-		have, err := m.Parts(u)
-		if absent(err) {
-			continue // committed or aborted by now
-		}
-		if err != nil {
-			return nil, err
-		}
-		size := partSize(have, send.Limits, send.PartSize)
-		if ok, err := u.ours(have, send.Limits, size); err != nil {
-			return nil, err
-		} else if ok {
-			send.Have, send.PartSize = have, size
-			u.token = m.Token()
-			return m, nil
-		}
-	}
-	return nil, nil
-}
-
-// partSize is the part size of an upload that has some of its parts: as planned,
-// unless some are larger.
-func partSize(have []Part, limits transfer.Limits, planned int64) int64 {
-	for _, p := range have {
-		if limits.SizeOf(planned, p.Index) < p.Size {
-			planned = p.Size
-		}
-	}
-	return planned
-}
-
-// ours says whether all parts, and at least one, are of this source. An upload
-// without any may be another's that has just begun.
-func (u *upload) ours(have []Part, limits transfer.Limits, size int64) (bool, error) {
-	crc, buf, reader := crc64nvme.New(), make([]byte, 256<<10), u.reader(u)
-	for _, p := range have {
-		n, err := transfer.Sum(io.NewSectionReader(reader, limits.OffsetOf(size, p.Index), p.Size), crc, buf)
-		if err != nil {
-			return false, err
-		}
-		if n != p.Size || core.CRC64(crc.Sum64()) != p.CRC64 {
-			return false, nil
-		}
-	}
-	return len(have) > 0, nil
-}
-
-// giveUp removes the parts, unless it is the place's fault, or the caller's wish,
-// that the upload ends: then a later one goes on with them.
-func (u *upload) giveUp(parts Multipart, err error) error {
-	if u.Err() != nil {
-		return err
-	}
-	switch core.KindOf(err) {
-	case core.ErrUnavailable, core.ErrThrottled, core.ErrNoSpace, core.ErrNoPlace,
-		core.ErrDenied, core.ErrUnauthenticated, core.ErrClock:
-		if u.failed.load() == nil {
-			return err
-		}
-	}
-	return errors.Join(err, parts.Abort(u))
-}
-
-// tidy removes other uploads in parts of the archive that is stored now.
-func (u *upload) tidy() error {
-	var all []Multipart
-	for m, err := range u.agent.store.Multiparts(u, u.draft.Archive) {
-		if err != nil {
-			return err
-		}
-		if m.Key() == u.draft.Archive {
-			all = append(all, m)
-		}
-	}
-	for _, m := range all {
-		if err := m.Abort(u); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sealed waits for the metadata and compares it with what was read.
-func (u *upload) sealed() (core.Backup, error) {
-	b, err := u.src.Backup(u)
-	if err != nil {
-		return core.Backup{}, err
-	}
-	if _, err := b.Encode(); err != nil {
-		return core.Backup{}, err
-	}
-	if b.ID != u.id || b.Archive != u.draft.Archive {
-		return core.Backup{}, core.Errorf(core.ErrInvalid, "the source sealed %s as %s", u.draft.Archive, b.Archive)
-	}
-	if b.Size != u.size {
-		return core.Backup{}, core.Errorf(core.ErrChanged, "the source gave %d bytes, its metadata says %d", u.size, b.Size)
-	}
-	if sum, has := b.Chunks.Whole(b.Size); has && sum != u.sum {
-		return core.Backup{}, core.Errorf(core.ErrChanged, "the source's bytes do not match the checksums of its metadata")
-	}
-	if !b.OnePass() {
-		return b, u.compareSHA256(b, core.NewReader(u, u.src), core.ErrChanged)
-	}
-	return b, nil
-}
-
-func (u *upload) compareSHA256(b core.Backup, r io.Reader, kind core.ErrorKind) error {
-	sum := sha256.New()
-	n, err := io.CopyBuffer(sum, struct{ io.Reader }{r}, make([]byte, 256<<10))
-	if err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); n != b.Size || got != b.SHA256 {
-		return core.Errorf(kind, "%d bytes with SHA-256 %s, the metadata says %d and %s", n, got, b.Size, b.SHA256)
-	}
-	return nil
 }
 
 // settle finds out whether the archive is stored, after a commit that may have
@@ -353,8 +190,9 @@ func (u *upload) settle(b core.Backup, o Object, commit error) error {
 			return commit
 		}
 	}
-	if o.Size != b.Size && commit == nil {
-		return core.Errorf(core.ErrDamaged, "%s was stored with %d bytes, not %d", b.Archive, o.Size, b.Size)
+	if commit == nil && (o.Size != b.Size || o.Summed && o.Sum != u.sum) {
+		err := core.Errorf(core.ErrDamaged, "%s was stored as %d bytes that are not the ones that were sent", b.Archive, o.Size)
+		return errors.Join(err, u.agent.store.Delete(u, b.Archive))
 	}
 	if commit == nil {
 		return nil
@@ -367,7 +205,7 @@ func (u *upload) settle(b core.Backup, o Object, commit error) error {
 		return core.Errorf(core.ErrExists, "%s is there with other bytes", b.Archive)
 	}
 	u.made = u.token != "" && o.Token == u.token
-	return nil
+	return u.agent.settled(u, b.Archive)
 }
 
 // sameArchive says whether a stored archive is the one that b describes.
@@ -420,7 +258,10 @@ func (u *upload) sameBackup(b core.Backup) error {
 	}
 	stored, err := u.agent.read(u, u.id, o)
 	if err == nil && stored.Size == b.Size && stored.SHA256 == b.SHA256 {
-		return nil
+		if _, err := u.agent.archiveOf(u, stored, nil); err != nil {
+			return err
+		}
+		return u.agent.settled(u, stored.Archive, metaKey(u.id))
 	}
 	if err != nil && !errors.Is(err, core.ErrDamaged) && !errors.Is(err, core.ErrUnsupported) {
 		return err
@@ -434,44 +275,4 @@ func (u *upload) sameBackup(b core.Backup) error {
 		err = errors.Join(err, u.agent.store.Delete(u, b.Archive))
 	}
 	return err
-}
-
-// reader reads the source until ctx ends, and remembers the source's own error,
-// which must not get lost in what a driver makes of it.
-func (u *upload) reader(ctx context.Context) io.ReaderAt {
-	return sourceReader{ctx, u.src.Reader(ctx), &u.failed}
-}
-
-type sourceReader struct {
-	ctx    context.Context
-	source io.ReaderAt
-	failed *firstError
-}
-
-func (r sourceReader) ReadAt(p []byte, off int64) (int, error) {
-	n, err := r.source.ReadAt(p, off)
-	if err != nil && !errors.Is(err, io.EOF) && r.ctx.Err() == nil {
-		r.failed.store(err)
-	}
-	return n, err
-}
-
-// A firstError keeps the first error that it is given.
-type firstError struct {
-	mu  sync.Mutex
-	err error
-}
-
-func (e *firstError) store(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.err == nil {
-		e.err = err
-	}
-}
-
-func (e *firstError) load() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.err
 }

@@ -1,0 +1,45 @@
+package object
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// limitStep is the most that the limiter is asked for at once.
+const limitStep = 64 << 10
+
+// limited is body, held back by the limiter of the agent. Only what is sent goes
+// through it, not what is read to compute a checksum.
+func (c *call) limited(ctx context.Context, body *io.SectionReader) *io.SectionReader {
+	return io.NewSectionReader(limitedReader{ctx, body, c.agent.env.Limit}, 0, body.Size())
+}
+
+type limitedReader struct {
+	ctx   context.Context
+	body  io.ReaderAt
+	limit core.Limiter
+}
+
+func (r limitedReader) ReadAt(p []byte, off int64) (int, error) {
+	for n := len(p); n > 0; n -= limitStep {
+		if err := r.limit.WaitN(r.ctx, min(n, limitStep)); err != nil {
+			return 0, err
+		}
+	}
+	return r.body.ReadAt(p, off)
+}
+
+// settled makes durable what was found rather than made.
+func (a *Agent) settled(ctx context.Context, keys ...string) (err error) {
+	s, ok := a.store.(Settler)
+	if !ok {
+		return nil
+	}
+	for _, key := range keys {
+		err = errors.Join(err, s.Settled(ctx, key))
+	}
+	return err
+}
