@@ -25,9 +25,9 @@ type ExtractOptions struct {
 	// ErrNotFound, as for Below; the rest is restored.
 	Only []string
 
-	Owners  bool // restore user and group, by number; that takes root
+	Owners  bool // restore user and group, by number, and ACLs; other owners take root
 	Devices bool // make device nodes; that takes root
-	SetID   bool // keep setuid and setgid bits, and file capabilities
+	SetID   bool // keep setuid and setgid bits, file capabilities, and all attributes trusted.* and security.*
 
 	// Overwrite replaces what is there, but for a directory by something else.
 	// Without it an existing thing that is no directory is ErrExists. Existing

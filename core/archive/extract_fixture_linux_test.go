@@ -123,9 +123,6 @@ func buildAttrs(t *testing.T, in func(string) string) {
 	set("attrs/readonly", "user.plain", "value")
 	must(t, os.Chmod(in("attrs/readonly"), 0o400))
 	must(t, os.Chmod(in("attrs/d"), 0o555))
-	// user::rw-, user:1234:r--, group::---, mask::r--, other::--- (acl(5), linux/posix_acl_xattr.h)
-	acl := "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\xd2\x04\x00\x00" +
-		"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
 	must(t, os.WriteFile(in("attrs/acl"), nil, 0o600))
 	set("attrs/acl", "system.posix_acl_access", acl)
 	must(t, os.Mkdir(in("attrs/default"), 0o755))
@@ -144,6 +141,13 @@ func buildAttrs(t *testing.T, in func(string) string) {
 	set("attrs/cap", capability, netRaw)
 	must(t, os.Chown(in("attrs"), 1234, 5678))
 }
+
+const capability = "security.capability"
+
+// acl is user::rw-, user:1234:r--, group::---, mask::r--, other::--- (acl(5),
+// linux/posix_acl_xattr.h).
+const acl = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\xd2\x04\x00\x00" +
+	"\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
 
 // netRaw is cap_net_raw+ep (linux/capability.h, vfs_cap_data).
 const netRaw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"

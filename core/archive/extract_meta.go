@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -15,7 +16,7 @@ const (
 	setIDBits  = 0o6000
 	stickyBits = 0o7777 &^ setIDBits // with the permissions
 
-	capability = "security.capability"
+	accessACL = "system.posix_acl_access"
 )
 
 // extractMeta is what a thing gets besides its content.
@@ -88,20 +89,13 @@ func (x *extraction) describe(rel string, dir extractDir, base string, fd int, m
 			x.odd(Oddity{Path: rel, What: what, Err: err})
 		}
 	}
-	bits := m.mode
 	setID := x.o.SetID
 	if x.o.Owners {
 		err := dir.chown(base, m.uid, m.gid)
 		odd("owner not restored", err)
 		setID = setID && err == nil // not for somebody else's rights
 	}
-	for _, a := range m.attrs {
-		if a.name == capability && !setID {
-			odd("file capability left out", errNotAsked)
-			continue
-		}
-		odd("attribute "+a.name+" not restored", dir.setAttr(base, fd, a))
-	}
+	bits := x.attach(rel, dir, base, fd, m, setID)
 	if bits&setIDBits != 0 && !setID && !m.link {
 		odd("setuid or setgid bit left out", errNotAsked)
 		bits &= stickyBits
@@ -112,4 +106,51 @@ func (x *extraction) describe(rel string, dir extractDir, base string, fd int, m
 	odd("time not restored", dir.chtimes(base, m.modTime()))
 }
 
+// attach restores the attributes and returns the mode's bits that go with those
+// that could be.
+func (x *extraction) attach(rel string, dir extractDir, base string, fd int, m *extractMeta, setID bool) (bits uint32) {
+	bits = m.mode
+	var leftOut []string
+	for _, a := range m.attrs {
+		err := errNotAsked
+		if !x.asked(a.name, setID) {
+			leftOut = append(leftOut, a.name)
+		} else if err = dir.setAttr(base, fd, a); err != nil {
+			x.odd(Oddity{Path: rel, What: "attribute " + a.name + " not restored", Err: err})
+		}
+		if err != nil && a.name == accessACL {
+			bits &^= (7 &^ groupOf(a.value)) << 3
+		}
+	}
+	if leftOut != nil {
+		x.odd(Oddity{Path: rel, What: "attributes left out", Err: fmt.Errorf("%s: %w", strings.Join(leftOut, ", "), errNotAsked)})
+	}
+	return bits
+}
+
 var errNotAsked = errors.New("not asked for")
+
+// asked says whether an attribute may be restored. Of the classes that Linux has,
+// all but user give rights: system to other users and groups, by ACLs, and trusted
+// and security to programs, or they speak for the system (xattr(7)).
+func (x *extraction) asked(name string, setID bool) bool {
+	switch class, _, _ := strings.Cut(name, "."); class {
+	case "system":
+		return x.o.Owners
+	case "trusted", "security":
+		return setID
+	}
+	return true
+}
+
+// groupOf returns the permissions that an access ACL gives to the owning group. The
+// mode has in their place the most that anybody in the ACL may have, which the
+// group must not get when the ACL is not there (linux/posix_acl_xattr.h, acl(5)).
+func groupOf(acl string) uint32 {
+	for i := 4; i+8 <= len(acl); i += 8 {
+		if acl[i] == 4 && acl[i+1] == 0 { // ACL_GROUP_OBJ
+			return uint32(acl[i+2]) & 7
+		}
+	}
+	return 0
+}
