@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,7 +16,8 @@ import (
 
 // Restore puts the content of a backup into the directory dest, which must be
 // absent or empty unless o says otherwise, and whose parent must exist. It is
-// filled beside it as DEST.partial-ID and renamed when it is complete. The agents
+// filled beside it as DEST.partial-ID and renamed when it is complete and, on
+// Linux, on disk; while one restore fills that, another is ErrUnavailable. The agents
 // are asked in order; when one fails, the next one goes on, and when one proves
 // damaged, the restore begins again with the next. A name that the backup does not
 // have is fs.ErrNotExist, and ErrNotFound only a backup that is not there.
@@ -176,78 +175,4 @@ func outermost(names []string) (all []string) {
 		}
 	}
 	return all
-}
-
-// A target is the directory that a restore fills.
-type target struct {
-	dest string
-	dir  string // what is filled: dest, or the partial one beside it
-	root *os.Root
-}
-
-func newTarget(dest string, id core.ID, overwrite bool) (*target, error) {
-	dest, err := filepath.Abs(dest)
-	if err != nil {
-		return nil, err
-	}
-	there, err := usable(dest, overwrite)
-	if err != nil {
-		return nil, err
-	}
-	t := &target{dest: dest, dir: dest}
-	if !there || !overwrite {
-		t.dir = fmt.Sprintf("%s.partial-%s", dest, id)
-		if err := os.RemoveAll(t.dir); err != nil { // of a restore that was killed
-			return nil, err
-		}
-		if err := os.Mkdir(t.dir, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	t.root, err = os.OpenRoot(t.dir)
-	return t, err
-}
-
-// usable says whether dest is there, and that it may be restored to.
-func usable(dest string, overwrite bool) (there bool, err error) {
-	if _, err := os.Stat(filepath.Dir(dest)); err != nil {
-		return false, fmt.Errorf("the folder to restore into must exist: %w", err)
-	}
-	entries, err := os.ReadDir(dest)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Lstat(dest); err == nil {
-			return false, core.Errorf(core.ErrExists, "%s is a link that leads nowhere", dest)
-		}
-		return false, nil
-	case err != nil:
-		return false, err
-	case len(entries) > 0 && !overwrite:
-		return true, core.Errorf(core.ErrExists, "%s is not empty: restore to a new folder, or say --overwrite", dest)
-	}
-	return true, nil
-}
-
-// publish gives a filled directory its name.
-func (t *target) publish() error {
-	if err := t.root.Close(); err != nil || t.dir == t.dest {
-		return err
-	}
-	if err := os.Remove(t.dest); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("what was restored is in %s: %w", t.dir, err)
-	}
-	if err := os.Rename(t.dir, t.dest); err != nil {
-		return fmt.Errorf("what was restored is in %s: %w", t.dir, err)
-	}
-	t.dir = t.dest
-	return syncDir(filepath.Dir(t.dest))
-}
-
-// discard removes what a failed restore left. What it was to overwrite stays.
-func (t *target) discard() error {
-	err := t.root.Close()
-	if t.dir == t.dest {
-		return err
-	}
-	return errors.Join(err, os.RemoveAll(t.dir))
 }
