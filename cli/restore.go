@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -44,16 +45,19 @@ func (a *app) restoreCommand() *cobra.Command {
 		Long:    restoreHelp,
 		Example: "  offsite restore latest ./restored --from ./copies\n  offsite restore latest ./notes --below home/u/notes --from ./copies",
 		Args:    arguments(2, 2, "ID|latest DEST"),
-		RunE: a.run("the folder has not got its name, and with --overwrite only files that are whole; do the same again",
-			func(ctx context.Context, args []string) error {
-				if args[0] != latest {
-					if _, err := parseID(args[0]); err != nil {
-						return err
-					}
-				}
-				return a.read(ctx, o.from, func(s *session) error { return a.restore(ctx, s, args[0], args[1], o) })
-			}),
 	}
+	cmd.RunE = a.run("the folder has not got its name, and with --overwrite only files that are whole; do the same again",
+		func(ctx context.Context, args []string) error {
+			if args[0] != latest {
+				if _, err := parseID(args[0]); err != nil {
+					return err
+				}
+			}
+			if slices.Contains(o.Files, "") || o.Below == "" && cmd.Flags().Changed("below") {
+				return usagef("an empty path: leave --file and --below out to restore everything")
+			}
+			return a.read(ctx, o.from, func(s *session) error { return a.restore(ctx, s, args[0], args[1], o) })
+		})
 	fromOption(cmd, &o.from)
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Files, "file", nil, "only this `path`, and what lies below it; may be given several times")

@@ -123,6 +123,9 @@ func fields(b core.Backup) []field {
 	if b.TOC != nil {
 		fs = append(fs, field{"content", exactly(b.ContentSize)}, field{"entries", fmt.Sprint(b.Entries)})
 	}
+	if b.Lost > 0 {
+		fs = append(fs, field{"lost", count(b.Lost, "entry", "entries") + " that could not be read"})
+	}
 	fs = append(fs, field{"encryption", optional(b.Encryption)})
 	for _, r := range b.Recipients {
 		fs = append(fs, field{"recipient", quoted(r)})

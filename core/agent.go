@@ -82,8 +82,8 @@ type Agent interface {
 	// understood or does not fit the archive.
 	Open(ctx context.Context, id ID) (Archive, error)
 
-	// List yields every backup in the order of ID.Compare, which is oldest first
-	// for ids of this product. Requests are made as the caller goes on, with a
+	// List yields every backup in the order of ID.Compare, which is oldest first, to
+	// the second, for ids of this product. Requests are made as the caller goes on, with a
 	// bounded number of entries read ahead, and end when it stops.
 	//
 	// An error comes with a Backup whose ID says what it concerns. With an id, this

@@ -45,6 +45,7 @@ type Backup struct {
 	Chunks      Chunks    `json:"chunks,omitzero"`       // checksums of parts of the stored bytes
 	ContentSize int64     `json:"content_size,omitzero"` // bytes in the files that it holds
 	Entries     int64     `json:"entries,omitzero"`      // files, folders and links that it holds
+	Lost        int64     `json:"lost,omitzero"`         // entries whose content could not be read and is missing
 	TOC         *TOC      `json:"toc,omitzero"`          // where its table of contents lies
 	Encryption  string    `json:"encryption,omitzero"`   // "" or "age"
 	Recipients  []string  `json:"recipients,omitzero"`   // fingerprints of the keys that open it
@@ -271,7 +272,7 @@ func (b Backup) check() error {
 	switch {
 	case !sha256Hex.MatchString(b.SHA256):
 		return errors.New("sha256 is not 64 characters of lower-case hex")
-	case b.Size < 0 || b.ContentSize < 0 || b.Entries < 0:
+	case b.Size < 0 || b.ContentSize < 0 || b.Entries < 0 || b.Lost < 0:
 		return errors.New("a size is negative")
 	case !b.Chunks.cover(b.Size):
 		return fmt.Errorf("chunks do not cover %d bytes", b.Size)

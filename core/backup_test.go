@@ -80,7 +80,7 @@ func anyBackup(t *rapid.T) core.Backup {
 		Origin:    core.Origin{Host: anyText.Draw(t, "host"), Instance: anyText.Draw(t, "instance")},
 		Archive:   "data/" + string(id) + rapid.StringMatching(`(\.[a-z0-9]{1,8}){0,3}`).Draw(t, "extension"),
 		MediaType: anyText.Draw(t, "media type"), SHA256: rapid.StringMatching(`[0-9a-f]{64}`).Draw(t, "sha256"),
-		ContentSize: anyCount(t, "content"), Entries: anyCount(t, "entries"),
+		ContentSize: anyCount(t, "content"), Entries: anyCount(t, "entries"), Lost: anyCount(t, "lost"),
 		Encryption: anyText.Draw(t, "encryption"), Trigger: anyText.Draw(t, "trigger"),
 		Recipients: maybe(t, "recipients", rapid.SliceOf(anyText)),
 		Tags:       core.Tags(maybe(t, "tags", rapid.MapOfN(anyText, anyText, -1, 8))),

@@ -2,10 +2,7 @@ package object
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"hash"
 	"io"
 
 	"github.com/minio/crc64nvme"
@@ -51,7 +48,7 @@ func (r *archive) Range(ctx context.Context, off, n int64) (io.ReadCloser, error
 		c.end()
 		return nil, c.error(core.Errorf(core.ErrInvalid, "%d bytes from %d are not in an archive of %d", n, off, r.backup.Size))
 	}
-	rd := &reader{call: c, left: n, check: newCheck(r.backup, off, n)}
+	rd := &reader{call: c, left: n, check: core.NewCheck(r.backup, off, n, crc64nvme.New())}
 	if n > 0 {
 		rd.body, err = r.agent.store.Range(c, r.object, off, n)
 	}
@@ -68,13 +65,13 @@ type reader struct {
 	*call
 	body  io.ReadCloser // nil for no bytes
 	left  int64
-	check *check
+	check *core.Check
 	err   error // what every further Read answers
 }
 
 func (r *reader) Read(p []byte) (int, error) {
 	if r.err == nil && r.left == 0 {
-		r.err = r.finish(r.check.end())
+		r.err = r.finish(r.check.End())
 	}
 	if r.err != nil || len(p) == 0 {
 		return 0, r.err
@@ -85,7 +82,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 	n, err := r.body.Read(p)
 	r.left -= int64(n)
-	if bad := r.check.write(p[:n]); bad != nil {
+	if _, bad := r.check.Write(p[:n]); bad != nil {
 		err = bad
 	} else if r.left == 0 {
 		err = nil // whatever comes after the last byte, finish decides
@@ -115,65 +112,5 @@ func (r *reader) Close() error {
 	}
 	// What closing a body that is not read to its end reports means nothing.
 	_ = r.body.Close()
-	return nil
-}
-
-// A check compares the bytes of a range with the checksums of the metadata.
-type check struct {
-	backup  core.Backup
-	pos     int64     // of the next byte, in the archive
-	stop    int64     // where the range ends
-	sha     hash.Hash // nil unless the range is the whole archive
-	crc     hash.Hash64
-	covered bool // whether the chunk at pos began in the range and ends in it
-}
-
-func newCheck(b core.Backup, off, n int64) *check {
-	c := &check{backup: b, pos: off, stop: off + n}
-	if n == b.Size {
-		c.sha = sha256.New()
-	}
-	if b.Chunks.Size > 0 {
-		c.crc = crc64nvme.New()
-	}
-	return c
-}
-
-func (c *check) write(p []byte) error {
-	if c.sha != nil {
-		c.sha.Write(p)
-	}
-	if c.crc == nil {
-		c.pos += int64(len(p))
-		return nil
-	}
-	for len(p) > 0 {
-		i := c.pos / c.backup.Chunks.Size
-		start := i * c.backup.Chunks.Size
-		end := min(start+c.backup.Chunks.Size, c.backup.Size)
-		if c.pos == start {
-			c.covered = end <= c.stop
-			c.crc.Reset()
-		}
-		n := min(int64(len(p)), end-c.pos)
-		if c.covered {
-			c.crc.Write(p[:n])
-		}
-		c.pos, p = c.pos+n, p[n:]
-		if got := core.CRC64(c.crc.Sum64()); c.pos == end && c.covered && got != c.backup.Chunks.CRC64NVME[i] {
-			return core.Errorf(core.ErrDamaged, "bytes %d to %d of %s are not the ones that were stored", start, end, c.backup.Archive)
-		}
-	}
-	return nil
-}
-
-// end compares the whole, once all bytes of the range were written.
-func (c *check) end() error {
-	if c.sha == nil {
-		return nil
-	}
-	if got := hex.EncodeToString(c.sha.Sum(nil)); got != c.backup.SHA256 {
-		return core.Errorf(core.ErrDamaged, "%s has SHA-256 %s, its metadata says %s", c.backup.Archive, got, c.backup.SHA256)
-	}
 	return nil
 }
