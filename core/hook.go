@@ -119,7 +119,8 @@ var ErrPause = errors.New("max_pause is over")
 // When MaxPause is over, body's context ends and the posts run at once, without
 // waiting for body; Run returns after both. Posts run with a context of their own
 // that the end of ctx does not touch. The error joins everything that failed but
-// the pres of optional hooks; what body gets tells of those.
+// the pres of optional hooks, of which what body gets tells; what the posts say is
+// a PostError in it.
 func (p Pipeline) Run(ctx context.Context, m Moment, body func(context.Context, []HookRun) error) error {
 	r := &pipelineRun{Pipeline: p, moment: m}
 	ctx, stop := context.WithCancel(ctx)
@@ -138,8 +139,20 @@ func (p Pipeline) Run(ctx context.Context, m Moment, body func(context.Context, 
 	if left != nil {
 		err = both(err, <-left)
 	}
+	if posts != nil {
+		posts = &PostError{posts}
+	}
 	return errors.Join(err, posts)
 }
+
+// A PostError says that posts failed: what their pres did may not be undone.
+type PostError struct{ Err error }
+
+// Error returns what the posts said.
+func (e *PostError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the errors of the posts, joined.
+func (e *PostError) Unwrap() error { return e.Err }
 
 // Tell calls each hook's After in order with the result. It is never owed: what
 // fails is reported and nothing else.

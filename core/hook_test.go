@@ -175,6 +175,9 @@ func TestPipelineFailures(t *testing.T) {
 	if want := "hook db: pre: pre went wrong\nhook db: post: post went wrong"; err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
+	if post := (*core.PostError)(nil); !errors.As(err, &post) || !errors.Is(post, errPost) || errors.Is(post, errPre) {
+		t.Errorf("of the post: %v", post)
+	}
 }
 
 func TestPipelineContainsPanics(t *testing.T) {

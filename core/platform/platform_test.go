@@ -393,15 +393,29 @@ func TestCancelLeavesNothing(t *testing.T) {
 }
 
 // TestPackingEnds cancels packing when no agent is left that takes the archive.
+// What the post says is told all the same.
 func TestPackingEnds(t *testing.T) {
 	w := newWorld(t)
+	started := make(chan struct{})
 	for i, a := range w.Agents {
-		w.Agents[i] = &broken{Agent: a, upload: func(context.Context, core.Source) error { return core.Errorf(core.ErrDenied, "no") }}
+		w.Agents[i] = &broken{Agent: a, upload: func(context.Context, core.Source) error {
+			<-started
+			return core.Errorf(core.ErrDenied, "no")
+		}}
 	}
 	job := w.job()
-	job.Hooks = []core.Hook{{Name: "h", Pre: func(ctx context.Context, _ core.Moment) error { <-ctx.Done(); return nil }}}
-	if _, err := w.Run(t.Context(), job); !errors.Is(err, core.ErrDenied) {
-		t.Fatalf("%v, want what the agents say", err)
+	paused := errors.New("the application stays paused")
+	job.Hooks = []core.Hook{{
+		Name: "h",
+		Pre:  func(ctx context.Context, _ core.Moment) error { close(started); <-ctx.Done(); return nil },
+		Post: func(context.Context, core.Moment) error { return paused },
+	}}
+	report, err := w.Run(t.Context(), job)
+	if !errors.Is(err, core.ErrDenied) || errors.Is(err, errNobody) {
+		t.Errorf("%v, want what the agents say", err)
+	}
+	if !errors.Is(err, paused) || !errors.Is(report.Err, paused) {
+		t.Errorf("%v, want what the post says", err)
 	}
 }
 

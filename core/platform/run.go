@@ -128,14 +128,22 @@ func (r *run) spooled(ctx context.Context, cleared *clearing) (err error) {
 	})
 	packed := r.pack(ctx)
 	r.report.Agents = send.wait()
-	if errors.Is(packed, errNobody) {
-		packed = nil // what the agents say is the reason
+	if errors.Is(packed, errNobody) { // what the agents say is the reason
+		packed = posts(packed)
 	}
 	err = r.judge(packed)
 	if told := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); told != nil {
 		r.Env.WithDefaults().Log.Warn("told of the run in vain", "id", r.draft.ID, "error", told)
 	}
 	return err
+}
+
+// posts is what posts said, of an error of a core.Pipeline.
+func posts(err error) error {
+	if post := (*core.PostError)(nil); errors.As(err, &post) {
+		return post
+	}
+	return nil
 }
 
 var errNobody = errors.New("no agent is left that takes the archive")
