@@ -2,12 +2,11 @@ package platform
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"hash"
 	"io"
 	"sync"
+
+	"github.com/minio/crc64nvme"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/archive"
@@ -68,7 +67,12 @@ func (c *copies) current(ctx context.Context) (core.Archive, error) {
 
 // why says why no agent gives the archive. It is ErrNotFound when one that could
 // be asked does not have it, and says as well which could not be asked.
-func (c *copies) why() error { return errors.Join(c.errs...) }
+func (c *copies) why() error {
+	if len(c.errs) == 0 {
+		return core.Errorf(core.ErrInvalid, "no agent to read %s from", c.id)
+	}
+	return errors.Join(c.errs...)
+}
 
 // drop gives up a copy that failed. It says whether another may be there.
 func (c *copies) drop(failed core.Archive, err error) (more bool) {
@@ -80,6 +84,13 @@ func (c *copies) drop(failed core.Archive, err error) (more bool) {
 		c.open = nil
 	}
 	return c.open != nil || len(c.rest) > 0
+}
+
+// several says whether another copy may follow the one that is read now.
+func (c *copies) several() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.rest) > 0
 }
 
 func (c *copies) Backup() core.Backup {
@@ -110,18 +121,23 @@ func (c *copies) Range(ctx context.Context, off, n int64) (io.ReadCloser, error)
 		n = b.Size - off
 	}
 	r := &copyReader{copies: c, ctx: ctx, off: off, left: n}
-	if off == 0 && n == b.Size && len(c.rest) > 0 {
-		r.sum = sha256.New()
+	if inside := off >= 0 && n >= 0 && off <= b.Size && n <= b.Size-off; inside && c.several() {
+		r.check = core.NewCheck(b, off, n, crc64nvme.New())
 	}
-	return r, r.next()
+	if err := r.next(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
-// A copyReader reads one range, from one copy after the other.
+// A copyReader reads one range, from one copy after the other. Each agent checks
+// what it gives, but none checks a chunk of which it gives only a part, so what
+// they give together is checked here.
 type copyReader struct {
 	*copies
 	ctx       context.Context
 	off, left int64
-	sum       hash.Hash // nil where one agent checks the whole
+	check     *core.Check // nil where one agent gives it all
 	from      core.Archive
 	body      io.ReadCloser
 }
@@ -154,17 +170,14 @@ func (r *copyReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.body.Read(p)
 	r.off, r.left = r.off+int64(n), r.left-int64(n)
-	if r.sum != nil {
-		r.sum.Write(p[:n])
+	if bad := r.joined(p[:n], err); bad != nil {
+		return n, bad
 	}
 	switch {
-	case errors.Is(err, io.EOF):
-		return n, r.whole()
-	case err != nil && errors.Is(err, core.ErrDamaged):
+	case errors.Is(err, core.ErrDamaged):
 		// What was read by now may be damaged: whoever reads has to begin again.
 		r.another(err)
-		return n, err
-	case err != nil && r.another(err):
+	case err != nil && !errors.Is(err, io.EOF) && r.another(err):
 		_ = r.body.Close()
 		if err = r.next(); err != nil {
 			r.body = nil
@@ -173,16 +186,19 @@ func (r *copyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// whole compares the SHA-256 where the bytes came from more than one copy.
-func (r *copyReader) whole() error {
-	if r.sum == nil {
-		return io.EOF
+// joined checks bytes that were read, and at the end all of them. Which of the
+// copies is the damaged one it cannot say.
+func (r *copyReader) joined(p []byte, err error) error {
+	if r.check == nil {
+		return nil
 	}
-	b := r.Backup()
-	if got := hex.EncodeToString(r.sum.Sum(nil)); got != b.SHA256 {
-		return core.Errorf(core.ErrDamaged, "archive of %s has SHA-256 %s, its metadata says %s", b.ID, got, b.SHA256)
+	if _, bad := r.check.Write(p); bad != nil {
+		return bad
 	}
-	return io.EOF
+	if errors.Is(err, io.EOF) {
+		return r.check.End()
+	}
+	return nil
 }
 
 func (r *copyReader) Close() error {
@@ -218,11 +234,8 @@ func (c *copies) contents(ctx context.Context) (*archive.Reader, error) {
 			return nil, err
 		}
 		r, err := archive.Open(ctx, c, *toc)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || !c.drop(a, err) {
 			return r, err
-		}
-		if c.drop(a, err); len(c.rest) == 0 {
-			return nil, err
 		}
 	}
 }
