@@ -106,12 +106,12 @@ func TestCopiesAtOnce(t *testing.T) {
 					}
 					return
 				}
-				r, err := c.Range(t.Context(), 0, 100)
+				r, err := c.Range(t.Context(), 0, -1)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if n, err := io.Copy(io.Discard, r); n != 100 || err != nil {
+				if n, err := io.Copy(io.Discard, r); n != report.Backup.Size || err != nil {
 					t.Errorf("%d bytes, %v", n, err)
 				}
 				r.Close()
