@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"sync"
 
@@ -16,14 +17,9 @@ import (
 type ExtractOptions struct {
 	// Below restores only what lies below this name, and puts it straight into the
 	// target; the directory's own mode and times are left alone. A thing of that
-	// name that is no directory is put into the target itself. "" means all.
+	// name that is no directory is put into the target itself. A name that an
+	// archive read to its end does not have is ErrNotFound. "" means all.
 	Below string
-
-	// Only restores these names alone: directories with all that is in them, or
-	// single things. Directories on the way to them get their mode and times. nil
-	// means all. A name that an archive read to its end does not have is
-	// ErrNotFound, as for Below; the rest is restored.
-	Only []string
 
 	Owners  bool // restore user and group, by number, and ACLs; other owners take root
 	Devices bool // make device nodes; that takes root
@@ -34,14 +30,12 @@ type ExtractOptions struct {
 	// directories are always filled.
 	Overwrite bool
 
-	// Limit ends the extraction after this many entries of the stream, and nothing
-	// is said about the rest of it. 0 means all, to the archive's end.
-	Limit int64
-
-	// Want is what the first entry of the stream must be: one of another name, or
-	// with content of another SHA-256, is ErrDamaged. nil is anything. A Want with a
-	// SHA256 reads the holes of a sparse file as well.
-	Want *Entry
+	// Expect yields what each entry of the stream must be, as Reader.List does: one of
+	// another name, link or SHA-256 is ErrDamaged, and what it yields as an error is
+	// returned. The extraction ends when it does, and nothing is said about the rest
+	// of the stream. The holes of sparse files are hashed with their data. nil is
+	// anything, to the archive's end.
+	Expect iter.Seq2[Entry, error]
 
 	// Content returns a tar stream that begins with the entry of that name, and the
 	// entry. It is asked for the content of a hard link whose first name is not
@@ -109,22 +103,16 @@ func Extract(ctx context.Context, stream io.Reader, root *os.Root, o ExtractOpti
 	return x.stats, err
 }
 
-// ExtractOne restores the first entry of a tar stream, such as Reader.Tar gives,
-// and reads nothing of the entries behind it. It is Extract with a Limit of 1.
-func ExtractOne(ctx context.Context, stream io.Reader, root *os.Root, o ExtractOptions) (ExtractStats, error) {
-	o.Limit = 1
-	return Extract(ctx, stream, root, o)
-}
-
 // An extraction is one call of Extract. Its methods belong to the goroutine that
 // reads the stream, but for work, write and what those call.
 type extraction struct {
-	ctx    context.Context
-	stop   context.CancelCauseFunc
-	o      ExtractOptions
-	choice *extractChoice
-	tree   *extractTree
-	moved  map[string]string // first names that are not restored: which link has their content
+	ctx   context.Context
+	stop  context.CancelCauseFunc
+	o     ExtractOptions
+	below string // the clean form of o.Below
+	found bool   // whether below was there
+	tree  *extractTree
+	moved map[string]string // first names that are not restored: which link has their content
 
 	jobs    chan extractJob
 	free    chan []byte    // buffers for small files
@@ -135,7 +123,7 @@ type extraction struct {
 }
 
 func newExtraction(ctx context.Context, stop context.CancelCauseFunc, root *os.Root, o ExtractOptions) (*extraction, error) {
-	choice, err := newExtractChoice(o.Below, o.Only)
+	below, err := belowName(o.Below)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +131,7 @@ func newExtraction(ctx context.Context, stop context.CancelCauseFunc, root *os.R
 	if err != nil {
 		return nil, err
 	}
-	x := &extraction{ctx: ctx, stop: stop, o: o, choice: choice, tree: tree, moved: map[string]string{}}
+	x := &extraction{ctx: ctx, stop: stop, o: o, below: below, found: below == "", tree: tree, moved: map[string]string{}}
 	buffers := 2 * extractWorkers(o.Workers)
 	x.jobs = make(chan extractJob, buffers)
 	x.free = make(chan []byte, buffers)
@@ -155,31 +143,57 @@ func newExtraction(ctx context.Context, stop context.CancelCauseFunc, root *os.R
 
 // all restores the stream and, at last, the directories' modes and times.
 func (x *extraction) all(stream io.Reader) error {
-	s := newExtractStream(x.ctx, stream)
-	for n := int64(0); x.o.Limit == 0 || n < x.o.Limit; n++ {
-		hdr, err := s.next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		var want *Entry
-		if n == 0 {
-			want = x.o.Want
-		}
-		if err := x.entry(s, hdr, want); err != nil {
-			return err
-		}
+	restore := x.whole
+	if x.o.Expect != nil {
+		restore = x.expected
+	}
+	if err := restore(newExtractStream(x.ctx, stream)); err != nil {
+		return err
 	}
 	x.pending.Wait()
 	if x.ctx.Err() != nil {
 		return context.Cause(x.ctx)
 	}
-	if err := x.finish(); err != nil || x.o.Limit != 0 {
-		return err
+	return x.finish()
+}
+
+// whole restores entries to the end of the archive.
+func (x *extraction) whole(s *extractStream) error {
+	for {
+		hdr, err := s.next()
+		if err == io.EOF && !x.found {
+			return core.Errorf(core.ErrNotFound, "the archive has no %q", x.below)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := x.entry(s, hdr, nil); err != nil {
+			return err
+		}
 	}
-	return x.choice.missing()
+}
+
+// expected restores entries as long as more are expected.
+func (x *extraction) expected(s *extractStream) error {
+	for want, err := range x.o.Expect {
+		if err != nil {
+			return err
+		}
+		hdr, err := s.next()
+		if err == io.EOF {
+			return core.Errorf(core.ErrDamaged, "the archive ends where %q should be", want.Name)
+		}
+		if err != nil {
+			return err
+		}
+		if err := x.entry(s, hdr, &want); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // An extractEntry is one entry on its way to the target.
@@ -206,16 +220,12 @@ func (x *extraction) entry(s *extractStream, hdr *tar.Header, want *Entry) error
 	if !isDir && (name == "." || hdr.Name[len(hdr.Name)-1] == '/') {
 		return core.Errorf(core.ErrDamaged, "archive entry %q has a directory's name and is none", hdr.Name)
 	}
-	rel, verdict := x.choice.place(name, isDir)
-	if verdict == extractSkip {
+	rel, ok := x.place(name, isDir)
+	if !ok {
 		return nil
 	}
 	e.move(rel)
 	e.meta = x.metaOf(e)
-	if verdict == extractPass {
-		x.tree.note(e, true)
-		return nil
-	}
 	return x.tolerate(e.rel, x.restore(e))
 }
 
@@ -224,8 +234,14 @@ func (e *extractEntry) expect(want *Entry) error {
 	if want == nil {
 		return nil
 	}
-	if want.Name != e.name {
+	hasContent := e.hdr.Typeflag == tar.TypeReg || e.hdr.Typeflag == tar.TypeCont
+	switch {
+	case want.Name != e.name:
 		return core.Errorf(core.ErrDamaged, "the archive has %q where %q should be", e.name, want.Name)
+	case want.Link != e.hdr.Linkname:
+		return core.Errorf(core.ErrDamaged, "archive entry %q is a link to %q, and should be to %q", e.name, e.hdr.Linkname, want.Link)
+	case want.Link == "" && hasContent != (want.SHA256 != ""):
+		return core.Errorf(core.ErrDamaged, "archive entry %q should be a file and is none, or the reverse", e.name)
 	}
 	e.sum = want.SHA256
 	return nil

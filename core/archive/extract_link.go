@@ -91,9 +91,9 @@ func (x *extraction) hardlink(e *extractEntry) error {
 	if first == e.name || first == "." {
 		return core.Errorf(core.ErrDamaged, "archive entry %q is a hard link to itself or to the root", e.name)
 	}
-	to, verdict := x.choice.place(first, false)
-	if verdict != extractTake {
-		to = x.moved[first]
+	to, moved := x.moved[first]
+	if !moved {
+		to, _ = x.place(first, false)
 	}
 	if to == "" {
 		return x.content(e, first)

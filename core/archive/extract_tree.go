@@ -58,9 +58,8 @@ type extractTree struct {
 
 // An extractLater is what a directory gets when all below it is done.
 type extractLater struct {
-	rel   string
-	meta  extractMeta
-	maybe bool // it is left out when it is not there
+	rel  string
+	meta extractMeta
 }
 
 func newExtractTree(root *os.Root) (*extractTree, error) {
@@ -209,20 +208,20 @@ func (x *extraction) directory(e *extractEntry) error {
 	}
 	f.release()
 	x.tree.claim(e.rel)
-	x.tree.note(e, false)
+	x.tree.note(e)
 	x.restored(0)
 	return nil
 }
 
 // note remembers what a directory gets at the end. It copies the strings, which
 // are pieces of the whole header.
-func (t *extractTree) note(e *extractEntry, maybe bool) {
+func (t *extractTree) note(e *extractEntry) {
 	m := e.meta
 	m.attrs = slices.Clone(m.attrs)
 	for i, a := range m.attrs {
 		m.attrs[i] = extractAttr{strings.Clone(a.name), strings.Clone(a.value)}
 	}
-	t.dirs = append(t.dirs, extractLater{strings.Clone(e.rel), m, maybe})
+	t.dirs = append(t.dirs, extractLater{strings.Clone(e.rel), m})
 }
 
 // finish gives the directories what they get, each after all below it.
@@ -234,13 +233,11 @@ func (x *extraction) finish() error {
 			return x.ctx.Err()
 		}
 		if i+1 < len(dirs) && dirs[i+1].rel == d.rel {
-			if !d.maybe {
-				x.odd(Oddity{Path: d.rel, What: "directory twice in the archive"})
-			}
+			x.odd(Oddity{Path: d.rel, What: "directory twice in the archive"})
 			continue // the last one counts
 		}
-		if err := x.tolerate(d.rel, x.finishDir(d)); err != nil {
-			return err
+		if err := x.finishDir(d); err != nil {
+			x.odd(Oddity{Path: d.rel, What: "mode and time not restored", Err: err})
 		}
 	}
 	return nil
@@ -249,23 +246,15 @@ func (x *extraction) finish() error {
 func (x *extraction) finishDir(d extractLater) error {
 	up, _, err := x.tree.open(above(d.rel), false)
 	if err != nil {
-		return x.gone(d, err)
+		return err
 	}
 	defer up.release()
 	base := baseName(d.rel)
 	dir, err := up.child(base)
 	if err != nil {
-		return x.gone(d, err)
+		return err
 	}
 	defer dir.close()
 	x.describe(d.rel, up.extractDir, base, dir.self(), &d.meta)
-	return nil
-}
-
-// gone reports a directory that cannot be opened again.
-func (x *extraction) gone(d extractLater, err error) error {
-	if !d.maybe || !errors.Is(err, fs.ErrNotExist) {
-		x.odd(Oddity{Path: d.rel, What: "mode and time not restored", Err: err})
-	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -129,25 +130,28 @@ func (r *restore) some(ctx context.Context, t *target, o archive.ExtractOptions)
 }
 
 func (r *restore) named(ctx context.Context, t *target, name string, o archive.ExtractOptions) (_ archive.ExtractStats, err error) {
-	var first archive.Entry
-	for e, err := range r.reader.List(ctx, name) {
-		if err != nil {
-			return archive.ExtractStats{}, err
-		}
-		if o.Limit++; o.Limit == 1 {
-			first = e
-		}
+	o.Expect = r.reader.List(ctx, name)
+	first, err := head(o.Expect)
+	if err != nil {
+		return archive.ExtractStats{}, err
 	}
-	if o.Limit == 0 {
+	if first == nil {
 		return archive.ExtractStats{}, fmt.Errorf("%q is not in backup %s, ls shows what is: %w", name, r.id, fs.ErrNotExist)
 	}
-	o.Want = &first
-	tar, err := r.reader.Tar(ctx, first)
+	tar, err := r.reader.Tar(ctx, *first)
 	if err != nil {
 		return archive.ExtractStats{}, err
 	}
 	defer func() { err = errors.Join(err, tar.Close()) }()
 	return archive.Extract(ctx, tar, t.root, o)
+}
+
+// head is the first of the entries, nil where there is none.
+func head(entries iter.Seq2[archive.Entry, error]) (*archive.Entry, error) {
+	for e, err := range entries {
+		return &e, err
+	}
+	return nil, nil
 }
 
 // content is the tar stream of the entry that a hard link shares its content with.
