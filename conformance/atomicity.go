@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/offsite-backup/offsite/core"
@@ -97,27 +96,37 @@ func sourceError(t *trial) {
 	a, other := t.open(ns), t.open(ns)
 	size, offs := t.offsets()
 	for _, off := range offs {
-		s := t.source(size)
-		broken := fmt.Errorf("the source breaks %s", at(off, size))
-		s.failingAt(off, broken)
-		t.did("%v", broken)
-		if err := t.upload(t.ctx, a, s); !errors.Is(err, broken) {
-			t.fail("the source's own error", "%v", err)
+		for _, broken := range sourceErrors("the source breaks " + at(off, size)) {
+			s := t.source(size)
+			s.failingAt(off, broken)
+			t.breaks(a, other, s, broken)
 		}
-		t.absent(other, s.draft.ID)
 	}
 	s := t.source(size)
-	broken := errors.New("the archive was never sealed")
-	s.sealing = func(context.Context) error { return broken }
-	t.did("the source breaks after its last byte")
-	if err := t.upload(t.ctx, a, s); !errors.Is(err, broken) {
-		t.fail("the source's own error", "%v", err)
+	for _, broken := range sourceErrors("the archive was never sealed") {
+		s.sealing = func(context.Context) error { return broken }
+		t.breaks(a, other, s, broken)
 	}
-	t.absent(other, s.draft.ID)
 	s.sealing = nil
 	t.did("the same once more, and it holds")
 	t.store(a, s)
 	t.same(other, s)
+}
+
+// sourceErrors are an error of nobody's kind and one that has a kind of ours, as
+// that of a file that changed, which an agent must not take for its own.
+func sourceErrors(what string) []error {
+	return []error{errors.New(what), core.Errorf(core.ErrChanged, "%s", what)}
+}
+
+// breaks uploads a source that breaks, and demands its very error and nothing
+// stored.
+func (t *trial) breaks(a, other core.Agent, s *source, broken error) {
+	t.did("%v (%T)", broken, broken)
+	if err := t.upload(t.ctx, a, s); !errors.Is(err, broken) {
+		t.fail("the source's own error", "%v", err)
+	}
+	t.absent(other, s.draft.ID)
 }
 
 func shortSource(t *trial) {

@@ -8,6 +8,8 @@ import (
 	"runtime/pprof"
 	"strings"
 	"time"
+
+	"github.com/offsite-backup/offsite/core"
 )
 
 // Section G: who ends.
@@ -17,6 +19,10 @@ func cancel() []Case {
 			ID: "G01", Words: "dead_context", Level: Short, run: deadContext,
 			Clause: "A call whose context has ended returns context.Cause within two seconds even on a dead connection, and one that is called with an ended context asks the place nothing.",
 			Why:    "a run that was stopped must not begin with its next upload",
+		}, {
+			ID: "G06", Words: "close_in_flight", Level: Short, run: closeInFlight,
+			Clause: "Close ends running calls, which answer ErrClosed, and connections.",
+			Why:    "a program that ends waits for ever for an upload, or takes half a list for the whole",
 		}, {
 			ID: "G03", Words: "goroutines", Level: Short, run: goroutines,
 			Clause: "No goroutine and no temporary object outlives the call, except the parts that a later upload of the same id goes on with; those are listed by Sweep.",
@@ -65,11 +71,98 @@ func deadContext(t *trial) {
 	}
 	t.lists(a, s)
 	t.same(a, s)
+	t.cancelledList(cause)
 }
 
 func (t *trial) askedNothing(rec *recorder, name string) {
 	if steps := rec.seen(); len(steps) > 0 {
 		t.fail(name+" asks the place nothing", "%d steps, the first is %s %s", len(steps), steps[0].Op, kindOfKey(steps[0].Key))
+	}
+}
+
+// slowList lists n backups and stops for a while after the first, in which end
+// happens. The list must be whole, or say at its end why it is not.
+func (t *trial) slowList(ctx context.Context, a core.Agent, n int, why error, end func()) {
+	var last entry
+	whole := 0
+	t.within("a list that was ended", func() {
+		for b, err := range a.List(ctx) {
+			last = entry{b, err}
+			if err == nil {
+				whole++
+			}
+			if whole == 1 && err == nil {
+				t.idle() // what is read ahead is read now
+				end()
+				t.idle()
+			}
+		}
+	})
+	if whole < n && (last.err == nil || last.ID != "") {
+		t.fail("a list that ends with an error with an empty id", "%d of %d backups, and then %q: %v", whole, n, last.ID, last.err)
+	}
+	if whole < n && !errors.Is(last.err, why) {
+		t.fail(fmt.Sprintf("a list that ends with: %v", why), "%v", last.err)
+	}
+}
+
+// manyListed is more than an agent reads ahead.
+const manyListed = 60
+
+func (t *trial) cancelledList(cause error) {
+	ns := t.place()
+	a := t.open(ns)
+	t.plant(ns, a, manyListed)
+	t.did("a list of %d is cancelled after the first, while its reader is slow", manyListed)
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	defer cancel(nil)
+	t.slowList(ctx, a, manyListed, cause, func() { cancel(cause) })
+}
+
+func closeInFlight(t *trial) {
+	ns := t.place()
+	t.plant(ns, t.open(ns), manyListed)
+	t.within("Close in the middle of a list", func() { t.closedList(t.open(ns)) })
+	size, offs := t.offsets()
+	a, s := t.open(ns), t.source(size)
+	reached, release := s.holdAt(offs[len(offs)/2])
+	defer release()
+	t.did("Close while an upload waits for its source")
+	ended := make(chan error, 1)
+	go func() { ended <- t.upload(t.ctx, a, s) }()
+	until(t, "the agent reads so far", reached)
+	t.within("Close", func() { t.close(a, "Close") })
+	t.within("an upload whose agent is closed", func() { t.kind(until(t, "the upload ends", ended), core.ErrClosed) })
+	fresh := t.open(ns)
+	t.absent(fresh, s.draft.ID)
+	t.did("the same once more, and it holds")
+	again := sourceOf(s.draft.ID, s.draft.Created, s.content)
+	t.store(fresh, again)
+	t.same(fresh, again)
+}
+
+// closedList closes an agent in the middle of a list. Close may wait for who reads
+// the list, and begins when other calls are refused.
+func (t *trial) closedList(a core.Agent) {
+	t.did("Close after the first of a list of %d, while its reader is slow", manyListed)
+	closed := make(chan error, 1)
+	t.slowList(t.ctx, a, manyListed, core.ErrClosed, func() {
+		go func() { closed <- a.Close() }()
+		t.untilClosing(a)
+	})
+	if err := until(t, "Close ends", closed); err != nil {
+		t.fail("Close succeeds", "%v", err)
+	}
+}
+
+func (t *trial) untilClosing(a core.Agent) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := a.Get(t.ctx, "none"); errors.Is(err, core.ErrClosed) {
+			return
+		}
+		until(t, "calls are refused once Close has begun", tick.C)
 	}
 }
 

@@ -1,8 +1,12 @@
 package conformance
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/offsite-backup/offsite/core"
 )
@@ -60,21 +64,52 @@ func (t *trial) sameQuietly(a core.Agent, s *source) {
 	}
 }
 
-// race uploads n sources at once, each over a connection of its own, all held at
+// race uploads sources at once, each over a connection of its own, all held at
 // their last byte until every one is there.
-func (t *trial) race(ns Namespace, all []*source) (errs []error) {
+func (t *trial) race(ns Namespace, all []*source) []error {
+	errs, there := t.meet(ns, all, obeyWithin+busy)
+	if there < len(all) {
+		t.inconclusive("race", fmt.Sprintf("%d uploads at their last byte at once", len(all)), "%d", there)
+	}
+	return errs
+}
+
+// meet is race for agents that may let one upload wait for another: it lets go
+// after patience, and returns how many had come by then.
+func (t *trial) meet(ns Namespace, all []*source, patience time.Duration) (errs []error, there int) {
 	errs = make([]error, len(all))
 	agents := make([]core.Agent, len(all))
-	for i := range all {
+	var come atomic.Int64
+	begin, late := make(chan struct{}), make(chan struct{})
+	timer := time.AfterFunc(patience, func() { close(late) })
+	defer timer.Stop()
+	for i, s := range all {
 		agents[i] = t.open(ns)
+		arrive := sync.OnceFunc(func() {
+			if come.Add(1) == int64(len(all)) {
+				close(begin)
+			}
+		})
+		s.before = func(ctx context.Context, end int64) error {
+			if end < s.size {
+				return nil
+			}
+			select {
+			case <-late: // who comes now has not met the others
+			default:
+				arrive()
+			}
+			select {
+			case <-begin:
+			case <-late:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			return nil
+		}
 	}
-	begin := make(chan struct{})
-	go close(begin)
-	t.parallel(len(all), func(i int) {
-		<-begin
-		errs[i] = t.upload(t.ctx, agents[i], all[i])
-	})
-	return errs
+	t.parallel(len(all), func(i int) { errs[i] = t.upload(t.ctx, agents[i], all[i]) })
+	return errs, int(come.Load())
 }
 
 func sameIDRace(t *trial) {
@@ -90,6 +125,46 @@ func sameIDRace(t *trial) {
 		}
 		t.same(t.open(ns), s)
 	}
+	for round := range 4 {
+		t.grownRace(t.place(), round)
+	}
+}
+
+// grownRace interrupts an upload, and then uploads its bytes, and those with more
+// behind them, at once: both could go on with the parts that are there.
+func (t *trial) grownRace(ns Namespace, round int) {
+	part := t.target.Limits.PartSize
+	if t.target.Short && part > 1<<20 {
+		part = 100_000
+	}
+	more := []int64{part / 4, part + 1}[round%2]
+	first := t.source(3*part + part/2)
+	reached, release := first.holdAt(3 * part)
+	defer release()
+	t.did("round %d: an upload of %d bytes is interrupted; then the same and one with %d bytes more under one id, at once", round, first.size, more)
+	t.cancelled(t.open(ns), first, reached)
+	again := sourceOf(first.draft.ID, first.draft.Created, first.content)
+	grown := sourceOf(first.draft.ID, first.draft.Created, content{first.seed, first.size + more})
+	errs, _ := t.meet(ns, []*source{again, grown}, time.Second)
+	// The loser may see that its parts were replaced before it sees who won.
+	t.oneWinner(ns, []*source{again, grown}, errs, core.ErrExists, core.ErrChanged)
+}
+
+// oneWinner demands that one upload of different bytes under one id succeeded, and
+// that it is what is stored. The others end with an error of a kind of loses.
+func (t *trial) oneWinner(ns Namespace, all []*source, errs []error, loses ...core.ErrorKind) {
+	a, winners := t.open(ns), 0
+	for i, err := range errs {
+		if err != nil {
+			t.kind(err, loses...)
+			continue
+		}
+		winners++
+		t.same(a, all[i])
+	}
+	if winners != 1 {
+		t.fail("exactly one succeeds", "%d", winners)
+	}
 }
 
 func createIfAbsent(t *trial) {
@@ -101,19 +176,7 @@ func createIfAbsent(t *trial) {
 			all[i] = sourceOf(first.draft.ID, first.draft.Created, content{first.seed + uint64(i), 50_000})
 		}
 		t.did("round %d: 16 uploads of different bytes under one id", round)
-		winners := 0
-		a := t.open(ns)
-		for i, err := range t.race(ns, all) {
-			if err != nil {
-				t.kind(err, core.ErrExists)
-				continue
-			}
-			winners++
-			t.same(a, all[i])
-		}
-		if winners != 1 {
-			t.fail("exactly one succeeds", "%d", winners)
-		}
+		t.oneWinner(ns, all, t.race(ns, all), core.ErrExists)
 	}
 }
 

@@ -42,12 +42,18 @@ func earlyStop(t *trial) {
 	if asked > n {
 		t.fail("a bounded number of entries is read ahead", "%d steps for 1 of %d entries", asked, n)
 	}
-	rest := time.NewTimer(100 * time.Millisecond)
-	defer rest.Stop()
-	<-rest.C // nothing is waited for: this is how long nothing may happen
+	t.idle()
 	if more := len(rec.seen()); more != asked {
 		t.fail("requests end when the caller stops", "%d more", more-asked)
 	}
+}
+
+// idle asks for nothing for a while: not to wait for something, but so that what
+// goes on without being asked would.
+func (t *trial) idle() {
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	<-timer.C
 }
 
 func failingPage(t *trial) {

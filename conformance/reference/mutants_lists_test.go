@@ -3,6 +3,7 @@ package reference
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"strings"
 	"sync"
@@ -87,6 +88,19 @@ func capped(most int) func(*rig) {
 	})
 }
 
+// silentEnd leaves such an error out that ends a list after its first entry.
+func silentEnd(silent func(error) bool) func(*rig) {
+	return onList(func(_ core.Agent, _ conformance.Raw, _ conformance.Namespace, all iter.Seq2[core.Backup, error], yield func(core.Backup, error) bool) {
+		began := false
+		for b, err := range all {
+			if began && err != nil && silent(err) || !yield(b, err) {
+				return
+			}
+			began = true
+		}
+	})
+}
+
 // byNumber asks for the next page by how many keys it had so far.
 func byNumber(r *rig) {
 	var mu sync.Mutex
@@ -153,6 +167,19 @@ func brokenCalls() []mutant {
 		})},
 		{name: "ignores its context", kills: "G01", with: onGet(func(ctx context.Context, a core.Agent, id core.ID) (core.Backup, error) {
 			return a.Get(context.WithoutCancel(ctx), id)
+		})},
+		{name: "a cancelled list ends as if whole", kills: "G01", with: silentEnd(func(err error) bool { return core.KindOf(err) == "" })},
+		{name: "a closed list ends as if whole", kills: "G06", with: silentEnd(func(err error) bool { return errors.Is(err, core.ErrClosed) })},
+		{name: "says of Close that its caller gave up", kills: "G06", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+			began := false
+			err := a.Upload(ctx, &altered{Source: src, reader: func(r io.ReaderAt) io.ReaderAt {
+				began = true
+				return r
+			}})
+			if began && errors.Is(err, core.ErrClosed) {
+				return context.Canceled
+			}
+			return err
 		})},
 		{name: "asks before it looks at its context", kills: "G01", also: []string{"C07"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			_, _ = a.Get(context.WithoutCancel(ctx), src.Draft().ID)

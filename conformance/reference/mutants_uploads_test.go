@@ -31,6 +31,31 @@ func brokenUploads() []mutant {
 				})
 			}})
 		})},
+		{name: "takes the error of a source for its own", kills: "C02", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+			var given *core.Error
+			err := a.Upload(ctx, &altered{Source: src, reader: func(r io.ReaderAt) io.ReaderAt {
+				return readerAt(func(p []byte, off int64) (int, error) {
+					n, err := r.ReadAt(p, off)
+					if ctx.Err() == nil {
+						errors.As(err, &given)
+					}
+					return n, err
+				})
+			}})
+			if given == nil {
+				return err
+			}
+			own := *given
+			own.Agent, own.Op, own.ID = a.Name(), "upload", src.Draft().ID
+			return &own
+		})},
+		{name: "believes metadata without its archive", kills: "B08", with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+			err := a.Upload(ctx, src)
+			if errors.Is(err, core.ErrDamaged) {
+				return nil
+			}
+			return err
+		})},
 		{name: "accepts a short source", kills: "C03", also: []string{"C08"}, with: believing(func(promised, came core.Backup) bool { return came.Size < promised.Size }, nil)},
 		{name: "pads with zeros", kills: "C03", also: []string{"A03", "C08"}, with: padding},
 		{name: "ignores a surplus", kills: "C04", also: []string{"A03", "C08"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
@@ -121,6 +146,7 @@ func brokenUploads() []mutant {
 			return ask(q)
 		})},
 		{name: "uploads share a buffer", kills: "H01", also: []string{"C11", "H02", "H04", "H05"}, racy: true, with: sharedBuffer},
+		{name: "goes on with the parts of another", kills: "H02", racy: true, with: sharedParts},
 		{name: "looks, then writes", kills: "H04", racy: true, with: lookThenWrite},
 		{name: "ignores a wrong hash", kills: "D06", also: []string{"A03"}, with: believing(func(promised, came core.Backup) bool { return came.Size == promised.Size }, nil)},
 		{name: "swaps the last parts of five", kills: "D05", also: []string{"A02", "A03", "A10", "C08", "C09", "C12", "D01", "D02", "G03", "H02", "H03"}, with: onPlace(func(q request, ask transport) response {
@@ -236,6 +262,42 @@ func sharing(name func(request) string) func(*rig) {
 		}
 		return ask(q)
 	})
+}
+
+// sharedParts puts the parts of all uploads of one key that begin with the same
+// part into one file, and commits what lies there. Who wrote to it last commits
+// last.
+func sharedParts(r *rig) {
+	var mu sync.Mutex
+	file, last := map[string]string{}, map[string]string{} // by token, by file
+	share := sharing(func(q request) string {
+		mu.Lock()
+		defer mu.Unlock()
+		if q.Op == putPart && q.Index == 0 {
+			file[q.Token] = q.Key + "\n" + string(q.Data)
+		}
+		if q.Op == putPart {
+			last[file[q.Token]] = q.Token
+		}
+		return file[q.Token]
+	})
+	share(r)
+	shared := r.ask
+	r.ask = func(ask transport) transport {
+		broken := shared(ask)
+		return func(q request) response {
+			if q.Op == commit {
+				<-time.After(10 * time.Millisecond)
+				mu.Lock()
+				mine := last[file[q.Token]] == q.Token
+				mu.Unlock()
+				if mine {
+					<-time.After(20 * time.Millisecond)
+				}
+			}
+			return broken(q)
+		}
+	}
 }
 
 // sharedBuffer sends every part from one buffer, which others fill meanwhile.

@@ -44,6 +44,9 @@ func (a *agent) upload(ctx context.Context, src core.Source, draft core.Backup) 
 	if err := a.free(ctx, draft.ID); err != nil {
 		return err
 	}
+	if _, err := a.read(ctx, draft.ID); errors.Is(err, core.ErrDamaged) {
+		return err
+	}
 	if err := s.send(src.Reader(ctx)); err != nil {
 		return err
 	}
