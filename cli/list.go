@@ -19,8 +19,8 @@ import (
 const copiesHelp = `  stored    the place has it
   missing   the place does not have it
   differs   the place has other bytes under this id than most places
-  damaged   the place has something of this id that cannot be read
-  unknown   the place could not be read`
+  damaged   what the place has of this id is not what was stored
+  unknown   the place, or what it has of this id, could not be read`
 
 const listHelp = `Shows every backup, oldest first: a row for each, and a column for each place.
 
@@ -81,8 +81,10 @@ func (a *app) list(ctx context.Context, s *session) error {
 func wrong(row platform.Row) (errs []error) {
 	for _, agent := range slices.Sorted(maps.Keys(row.Copies)) {
 		switch row.Copies[agent] {
-		case platform.Damaged:
-			errs = append(errs, row.Errors[agent])
+		case platform.Damaged, platform.Unknown:
+			if err := row.Errors[agent]; err != nil {
+				errs = append(errs, err)
+			}
 		case platform.Differs:
 			errs = append(errs, fmt.Errorf("%s: %s: its bytes are not those of other places", agent, row.Backup.ID))
 		}

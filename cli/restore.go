@@ -22,7 +22,8 @@ the next one goes on.
 Owners, device nodes and setuid bits are restored only when asked for.
 
 Exit codes: 0 restored; 1 failed; 2 the command line is wrong; 3 restored, but for
-content that is lost; 4 no such backup; 5 damaged, and no other place has it;
+content that is lost, or "latest" may be an older one, as not all could be read;
+4 no such backup; 5 damaged, and no other place has it;
 130 interrupted.
 
 With --json the result is one line:
@@ -72,9 +73,12 @@ func (a *app) restoreCommand() *cobra.Command {
 }
 
 func (a *app) restore(ctx context.Context, s *session, which, dest string, o restoreOptions) error {
-	id, err := resolveID(ctx, s, which, o.job)
+	id, unread, err := resolveID(ctx, s, which, o.job)
 	if err != nil {
 		return err
+	}
+	if unread != nil {
+		a.warn(fmt.Sprintf("there may be a newer backup than %s", id))
 	}
 	odd := &oddities{app: a}
 	o.Odd = odd.report
@@ -87,21 +91,27 @@ func (a *app) restore(ctx context.Context, s *session, which, dest string, o res
 	if err := a.printRestored(done, dest); err != nil {
 		return err
 	}
-	if done.Lost > 0 {
-		return result{exitDegraded, fmt.Errorf("%s of %s could not be restored", count(done.Lost, "entry", "entries"), id)}
+	var errs []error
+	if unread != nil {
+		errs = append(errs, fmt.Errorf("%s is the latest of what could be read: %w", id, unread))
 	}
-	return nil
+	if done.Lost > 0 {
+		errs = append(errs, fmt.Errorf("%s of %s could not be restored", count(done.Lost, "entry", "entries"), id))
+	}
+	return standing(errs)
 }
 
-func resolveID(ctx context.Context, s *session, which, job string) (core.ID, error) {
+// resolveID is the backup that is meant. unread says what could not be read when
+// the latest was looked for.
+func resolveID(ctx context.Context, s *session, which, job string) (id core.ID, unread, err error) {
 	if which != latest {
-		return core.ID(which), nil
+		return core.ID(which), nil, nil
 	}
-	id, err := s.Latest(ctx, job)
+	id, unread, err = s.Latest(ctx, job)
 	if errors.Is(err, core.ErrInvalid) {
 		err = usagef("--job: %w", err)
 	}
-	return id, err
+	return id, unread, err
 }
 
 type restoredLine struct {

@@ -58,11 +58,6 @@ func (a *app) show(ctx context.Context, s *session, id core.ID) error {
 		return err
 	}
 	errs := wrong(row)
-	for _, agent := range slices.Sorted(maps.Keys(row.Copies)) {
-		if row.Copies[agent] == platform.Unknown {
-			errs = append(errs, fmt.Errorf("%s: could not be read: see offsite list --from %s", agent, shellWord(s.written(agent))))
-		}
-	}
 	if row.Backup.SHA256 == "" {
 		return result{exitDamage, errors.Join(append(errs, fmt.Errorf("%s: %w", id, errUnreadable))...)}
 	}

@@ -62,6 +62,13 @@ func (id ID) Compare(other ID) int {
 	return strings.Compare(string(id)+".", string(other)+".")
 }
 
+// Time is the UTC second that an id of this product is of; ok is false of others.
+func (id ID) Time() (at time.Time, ok bool) {
+	second, chance, _ := strings.Cut(string(id), "-")
+	at, err := time.Parse(idTime, second)
+	return at, err == nil && len(chance) == idChance
+}
+
 func isAlnum(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }

@@ -40,6 +40,9 @@ func TestNewIDSortsByTime(t *testing.T) {
 			if parsed, err := core.ParseID(string(id)); parsed != id || err != nil {
 				t.Fatalf("ParseID(%q) = %q, %v", id, parsed, err)
 			}
+			if second, ok := id.Time(); !ok || !second.Equal(at) {
+				t.Fatalf("%s is of %v, %v; want %v", id, second, ok, at)
+			}
 			return at, id
 		}
 		t1, id1 := draw()
@@ -48,6 +51,14 @@ func TestNewIDSortsByTime(t *testing.T) {
 			t.Fatalf("%v and %v sort as %v, their ids %s and %s as %v", t1, t2, t1.Compare(t2), id1, id2, id1.Compare(id2))
 		}
 	})
+}
+
+func TestIDTime(t *testing.T) {
+	for _, id := range []core.ID{"", "a", "20261123T045900Z", "20261123T045900Z-", "20261123T045900Z-mine", "20261323T045900Z-mzxw6ytboi4dk"} {
+		if at, ok := id.Time(); ok {
+			t.Errorf("%q is of %v", id, at)
+		}
+	}
 }
 
 func TestParseID(t *testing.T) {

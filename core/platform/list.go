@@ -28,8 +28,8 @@ func (p *Platform) List(ctx context.Context) Listing {
 	return merge(held)
 }
 
-// Get returns one backup over all agents; ErrNotFound when no agent that could be
-// asked has it.
+// Get returns one backup over all agents, with the errors of those that could not
+// be asked; ErrNotFound when no agent that could be asked has it.
 func (p *Platform) Get(ctx context.Context, id core.ID) (Row, error) {
 	if err := id.Validate(); err != nil {
 		return Row{}, err
@@ -52,6 +52,7 @@ func (p *Platform) Get(ctx context.Context, id core.ID) (Row, error) {
 	asked.Wait()
 	l := merge(all)
 	if len(l.Rows) == 1 {
+		maps.Copy(l.Rows[0].Errors, l.Errors)
 		return l.Rows[0], nil
 	}
 	return Row{}, p.nowhere(id, l.Err(), len(l.Errors))
@@ -66,13 +67,14 @@ func (p *Platform) nowhere(id core.ID, unasked error, n int) error {
 }
 
 // Latest returns the newest backup that some agent can give, of a job where one
-// is named. Where several jobs have backups one must be: ErrInvalid.
-func (p *Platform) Latest(ctx context.Context, job string) (core.ID, error) {
+// is named. Where several jobs have backups one must be: ErrInvalid. unread says
+// what could not be read, so that there may be a newer one.
+func (p *Platform) Latest(ctx context.Context, job string) (id core.ID, unread, err error) {
 	l := p.List(ctx)
 	jobs := map[string]bool{}
 	var newest core.Backup
 	for _, row := range l.Rows {
-		if !slices.Contains(slices.Collect(maps.Values(row.Copies)), Stored) || job != "" && row.Backup.Job != job {
+		if !row.readable() || job != "" && row.Backup.Job != job {
 			continue
 		}
 		jobs[row.Backup.Job] = true
@@ -80,17 +82,38 @@ func (p *Platform) Latest(ctx context.Context, job string) (core.ID, error) {
 			newest = row.Backup
 		}
 	}
+	unread = errors.Join(l.Err(), l.unreadSince(newest.Created))
 	switch {
 	case len(jobs) > 1:
-		return "", core.Errorf(core.ErrInvalid, "there are backups of several jobs, name one: %s", quoteAll(slices.Sorted(maps.Keys(jobs))))
+		return "", unread, core.Errorf(core.ErrInvalid, "there are backups of several jobs, name one: %s", quoteAll(slices.Sorted(maps.Keys(jobs))))
 	case newest.ID != "":
-		return newest.ID, nil
-	case l.Err() != nil:
-		return "", l.Err()
+		return newest.ID, unread, nil
+	case unread != nil:
+		return "", unread, unread
 	case job != "":
-		return "", core.Errorf(core.ErrNotFound, "no backup of job %q at %s", job, strings.Join(names(p.Agents), ", "))
+		return "", nil, core.Errorf(core.ErrNotFound, "no backup of job %q at %s", job, strings.Join(names(p.Agents), ", "))
 	}
-	return "", core.Errorf(core.ErrNotFound, "no backup at %s", strings.Join(names(p.Agents), ", "))
+	return "", nil, core.Errorf(core.ErrNotFound, "no backup at %s", strings.Join(names(p.Agents), ", "))
+}
+
+// readable says whether some agent can give the backup.
+func (r Row) readable() bool {
+	return slices.Contains(slices.Collect(maps.Values(r.Copies)), Stored)
+}
+
+// unreadSince joins the errors of backups that no agent can give, but for those
+// whose id says that they are older.
+func (l Listing) unreadSince(t time.Time) error {
+	var errs []error
+	for _, row := range l.Rows {
+		if at, ok := row.Backup.ID.Time(); row.readable() || ok && at.Before(t.Truncate(time.Second)) {
+			continue
+		}
+		for _, agent := range slices.Sorted(maps.Keys(row.Errors)) {
+			errs = append(errs, row.Errors[agent])
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func quoteAll(words []string) string {
@@ -166,8 +189,10 @@ func row(id core.ID, all []held) Row {
 			r.Copies[h.agent] = Unknown
 		case !ok:
 			r.Copies[h.agent] = Missing
-		case got.err != nil:
+		case errors.Is(got.err, core.ErrDamaged):
 			r.Copies[h.agent], r.Errors[h.agent] = Damaged, got.err
+		case got.err != nil:
+			r.Copies[h.agent], r.Errors[h.agent] = Unknown, got.err
 		case !sameBytes(got.backup, r.Backup):
 			r.Copies[h.agent] = Differs
 		default:

@@ -44,9 +44,11 @@ func backup(id, job string, at int64, bytes string) item {
 func TestListMerges(t *testing.T) {
 	bad := core.Errorf(core.ErrDamaged, "metadata")
 	down := core.Errorf(core.ErrUnavailable, "down")
+	newer := core.Errorf(core.ErrUnsupported, "schema 2")
+	busy := core.Errorf(core.ErrThrottled, "slow down")
 	p := &Platform{Agents: []core.Agent{
-		&shelf{name: "one", items: []item{backup("a", "", 1, "x"), backup("b", "", 2, "other"), {core.Backup{ID: "c"}, bad}}},
-		&shelf{name: "two", items: []item{backup("a", "", 1, "x"), backup("b", "", 2, "y"), backup("c", "", 3, "z")}},
+		&shelf{name: "one", items: []item{backup("a", "", 1, "x"), backup("b", "", 2, "other"), {core.Backup{ID: "c"}, bad}, {core.Backup{ID: "d"}, newer}}},
+		&shelf{name: "two", items: []item{backup("a", "", 1, "x"), backup("b", "", 2, "y"), backup("c", "", 3, "z"), {core.Backup{ID: "d"}, busy}}},
 		&shelf{name: "three", items: []item{backup("b", "", 2, "y"), {core.Backup{}, down}}},
 	}}
 	l := p.List(t.Context())
@@ -54,12 +56,15 @@ func TestListMerges(t *testing.T) {
 	for _, r := range l.Rows {
 		got = append(got, fmt.Sprintf("%s=%s/%s/%s/%s", r.Backup.ID, r.Backup.SHA256, r.Copies["one"], r.Copies["two"], r.Copies["three"]))
 	}
-	want := "a=x/stored/stored/unknown b=y/differs/stored/stored c=z/damaged/stored/unknown"
+	want := "a=x/stored/stored/unknown b=y/differs/stored/stored c=z/damaged/stored/unknown d=/unknown/unknown/unknown"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
 	}
 	if len(l.Errors) != 1 || !errors.Is(l.Err(), core.ErrUnavailable) || !errors.Is(l.Rows[2].Errors["one"], core.ErrDamaged) {
 		t.Errorf("errors: %v, %v", l.Errors, l.Rows[2].Errors)
+	}
+	if errs := l.Rows[3].Errors; !errors.Is(errs["one"], newer) || !errors.Is(errs["two"], busy) || len(errs) != 2 {
+		t.Errorf("why they are unknown: %v", errs)
 	}
 }
 
@@ -68,25 +73,42 @@ func TestLatest(t *testing.T) {
 	down := core.Errorf(core.ErrUnavailable, "down")
 	a, b := backup("a", "web", 5, "x"), backup("b", "web", 4, "x")
 	other := backup("o", "mail", 9, "x")
+	const before, after = core.ID("19691231T235959Z-mzxw6ytboi4dk"), core.ID("19700101T000004Z-mzxw6ytboi4dk")
 	for name, c := range map[string]struct {
-		items []item
-		job   string
-		want  core.ID
-		err   error
+		items  []item
+		job    string
+		want   core.ID
+		unread error
+		err    error
 	}{
-		"newest by time":     {[]item{a, b}, "", "a", nil},
-		"of a job":           {[]item{a, b, other}, "web", "a", nil},
-		"several jobs":       {[]item{a, other}, "", "", core.ErrInvalid},
-		"none":               {nil, "", "", core.ErrNotFound},
-		"none of the job":    {[]item{a}, "x", "", core.ErrNotFound},
-		"damaged":            {[]item{b, {core.Backup{ID: "z"}, bad}}, "", "b", nil},
-		"agent down":         {[]item{{core.Backup{}, down}}, "", "", core.ErrUnavailable},
-		"what could be read": {[]item{b, {core.Backup{}, down}}, "", "b", nil},
+		"newest by time":     {[]item{a, b}, "", "a", nil, nil},
+		"of a job":           {[]item{a, b, other}, "web", "a", nil, nil},
+		"several jobs":       {[]item{a, other}, "", "", nil, core.ErrInvalid},
+		"none":               {nil, "", "", nil, core.ErrNotFound},
+		"none of the job":    {[]item{a}, "x", "", nil, core.ErrNotFound},
+		"damaged, no time":   {[]item{b, {core.Backup{ID: "z"}, bad}}, "", "b", bad, nil},
+		"damaged, newer":     {[]item{b, {core.Backup{ID: after}, bad}}, "", "b", bad, nil},
+		"damaged, older":     {[]item{b, {core.Backup{ID: before}, bad}}, "", "b", nil, nil},
+		"nothing else":       {[]item{{core.Backup{ID: before}, bad}}, "", "", bad, bad},
+		"agent down":         {[]item{{core.Backup{}, down}}, "", "", down, down},
+		"what could be read": {[]item{b, {core.Backup{}, down}}, "", "b", down, nil},
 	} {
 		p := &Platform{Agents: []core.Agent{&shelf{name: "one", items: c.items}}}
-		if got, err := p.Latest(t.Context(), c.job); got != c.want || !errors.Is(err, c.err) {
-			t.Errorf("%s: %q, %v; want %q, %v", name, got, err, c.want, c.err)
+		if got, unread, err := p.Latest(t.Context(), c.job); got != c.want || !errors.Is(unread, c.unread) || !errors.Is(err, c.err) {
+			t.Errorf("%s: %q, %v, %v; want %q, %v, %v", name, got, unread, err, c.want, c.unread, c.err)
 		}
+	}
+}
+
+// TestLatestElsewhere has what one agent cannot read at another.
+func TestLatestElsewhere(t *testing.T) {
+	a := backup("a", "web", 5, "x")
+	p := &Platform{Agents: []core.Agent{
+		&shelf{name: "one", items: []item{{core.Backup{ID: "a"}, core.Errorf(core.ErrDamaged, "metadata")}}},
+		&shelf{name: "two", items: []item{a}},
+	}}
+	if got, unread, err := p.Latest(t.Context(), ""); got != "a" || unread != nil || err != nil {
+		t.Errorf("%q, %v, %v", got, unread, err)
 	}
 }
 

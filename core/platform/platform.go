@@ -52,15 +52,15 @@ const (
 	Stored  Copy = "stored"  // its metadata and an archive of the right size are there
 	Missing Copy = "missing" // the agent was read whole and does not have it
 	Differs Copy = "differs" // size or SHA-256 are not those that most agents have
-	Damaged Copy = "damaged" // the agent has something of that id that cannot be read
-	Unknown Copy = "unknown" // the agent could not be read
+	Damaged Copy = "damaged" // what the agent has of that id is not what was stored
+	Unknown Copy = "unknown" // the agent, or what it has of that id, could not be read
 )
 
 // A Row is one backup over all agents.
 type Row struct {
 	Backup core.Backup      // its ID alone where no agent's copy can be read
 	Copies map[string]Copy  // by agent
-	Errors map[string]error // why, of damaged ones
+	Errors map[string]error // why, of damaged and unknown ones, but those whose agent is in Listing.Errors
 }
 
 // A Listing is what all agents hold.
