@@ -3,8 +3,6 @@ package platform
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -22,21 +20,15 @@ type clearing struct {
 	clean   []string // agents at which nothing is left
 }
 
-// clear takes over what is left of dead runs. Spools are removed at once; what
-// lies at agents goes when they are swept. Uploads that may be gone on with stay
-// as they are.
-func clear(dead []*entry, now time.Time) *clearing {
+// clear takes over what is left of dead runs. Spools and dumps are removed at once;
+// what lies at agents goes when they are swept. A run of which something here
+// cannot be removed is left to the next command.
+func clear(dead []*entry) *clearing {
 	c := &clearing{}
 	for _, e := range dead {
-		if e.unfinished(now) {
+		if e.empty() != nil {
 			_ = e.release()
 			continue
-		}
-		if e.Spool != "" {
-			if err := os.Remove(e.Spool); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				_ = e.release()
-				continue
-			}
 		}
 		c.entries = append(c.entries, e)
 	}

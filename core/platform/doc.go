@@ -7,11 +7,12 @@
 //	hooks -> archive.Pack -> spool -> agent
 //	                               -> agent
 //
-// What a run still owes is in the state folder before it is owed, so that the
-// next command can clear up after one that was killed:
+// What a run may leave here and at agents is in the state folder before it is
+// made, so that the next command can clear up after one that was killed. The posts
+// of hooks are not: what a killed run has paused stays paused.
 //
 //	runs/<id>/run.json    what runs, or ran; removed when nothing of it is left
 //	runs/<id>/lock        held by the process that runs it
-//	runs/<id>/hooks/      what hooks dumped for the archive
+//	runs/<id>/hooks/      what hooks dumped for the archive; removed once it is packed
 //	runs/<id>/archive     the spool, unless that has a folder of its own
 package platform

@@ -90,7 +90,8 @@ type Restored struct {
 	Lost    int64
 }
 
-// UploadOptions say how a file is uploaded as a backup.
+// UploadOptions say how a file is uploaded as a backup. An upload that is gone on
+// with keeps the Job, Label and Tags that it began with.
 type UploadOptions struct {
 	ID      core.ID // "" means that of an unfinished upload of the same file, else a new one
 	Job     string

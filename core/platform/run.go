@@ -30,6 +30,19 @@ func (p *Platform) Run(ctx context.Context, job Job) (Report, error) {
 	return r.report, err
 }
 
+// untidy notes what went wrong around a backup after it was stored or was not:
+// the next command clears up, and the backup is no worse for it.
+func (p *Platform) untidy(report *Report, err error) {
+	if err == nil {
+		return
+	}
+	p.Env.WithDefaults().Log.Warn("something is left to be cleared up", "id", report.Backup.ID, "error", err)
+	report.Err = errors.Join(report.Err, err)
+	if report.Outcome == core.OK {
+		report.Outcome = core.Degraded
+	}
+}
+
 func (p *Platform) now() time.Time { return p.Env.WithDefaults().Now() }
 
 // A run is one execution of a job.
@@ -40,6 +53,7 @@ type run struct {
 	entry  *entry
 	spool  *spool
 	dirs   map[string]string // the hooks' directories, by their names in the archive
+	left   error             // why something is left on this machine
 	report Report
 }
 
@@ -81,20 +95,29 @@ func (p *Platform) newDraft(now time.Time, ext string) (b core.Backup, err error
 // do runs what prepare prepared.
 func (r *run) do(ctx context.Context) error {
 	st := &state{r.Env.StateDir}
-	dead, err := st.dead()
+	dead, _, err := st.dead(r.now(), none)
 	if err != nil {
 		return err
 	}
-	cleared := clear(dead, r.now())
+	cleared := clear(dead)
 	if r.entry, err = st.create(record{ID: r.draft.ID, Job: r.draft.Job, Created: r.draft.Created, Agents: names(r.Agents), Spool: r.spoolPath(st)}); err != nil {
 		return errors.Join(err, cleared.release())
 	}
 	if r.job.Began != nil {
 		r.job.Began(r.draft.ID)
 	}
-	err = r.spooled(ctx, cleared)
+	if err := r.spooled(ctx, cleared); err != nil {
+		r.report.Outcome, r.report.Err = core.Failed, err
+	}
 	swept := r.after(ctx)
-	return errors.Join(err, r.entry.settle(swept), cleared.settle())
+	r.untidy(&r.report, errors.Join(r.left, r.entry.settle(swept), cleared.settle()))
+	if told := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); told != nil {
+		r.Env.WithDefaults().Log.Warn("told of the run in vain", "id", r.draft.ID, "error", told)
+	}
+	if r.report.Outcome == core.Failed {
+		return r.report.Err
+	}
+	return nil
 }
 
 func (r *run) spoolPath(st *state) string {
@@ -114,7 +137,7 @@ func (r *run) spooled(ctx context.Context, cleared *clearing) (err error) {
 	if r.spool, err = newSpool(r.entry.Spool, r.draft); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.spool.close()) }()
+	defer func() { r.left = errors.Join(r.left, r.spool.close()) }()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var sending atomic.Int64
@@ -131,11 +154,7 @@ func (r *run) spooled(ctx context.Context, cleared *clearing) (err error) {
 	if errors.Is(packed, errNobody) { // what the agents say is the reason
 		packed = posts(packed)
 	}
-	err = r.judge(packed)
-	if told := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); told != nil {
-		r.Env.WithDefaults().Log.Warn("told of the run in vain", "id", r.draft.ID, "error", told)
-	}
-	return err
+	return r.judge(packed)
 }
 
 // posts is what posts said, of an error of a core.Pipeline.
@@ -151,6 +170,8 @@ var errNobody = errors.New("no agent is left that takes the archive")
 // pack runs the hooks around the packing. The spool is sealed or failed after it;
 // the error of a sealed one is that of a post.
 func (r *run) pack(ctx context.Context) error {
+	// What hooks dumped is of use to nobody else, and may be large and secret.
+	defer func() { r.left = errors.Join(r.left, os.RemoveAll(r.entry.path(hooksDir))) }()
 	if err := r.hookDirs(); err != nil {
 		r.spool.fail(err)
 		return err
@@ -200,7 +221,7 @@ func (r *run) odd(o archive.Oddity) {
 }
 
 // hookDir is the directory whose files go into the archive under hooks/<name>.
-func (r *run) hookDir(name string) string { return r.entry.path(filepath.Join("hooks", name)) }
+func (r *run) hookDir(name string) string { return r.entry.path(filepath.Join(hooksDir, name)) }
 
 func (r *run) hookDirs() error {
 	r.dirs = map[string]string{}

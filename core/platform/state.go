@@ -24,7 +24,13 @@ type record struct {
 	Created time.Time `json:"created"`
 	Agents  []string  `json:"agents"`         // where something of it may be left
 	Spool   string    `json:"spool,omitzero"` // a file that is no use without its process
-	File    *fileID   `json:"file,omitzero"`  // an upload can go on while the file is the same
+
+	// Of an upload, which can go on while the file is the same: the file, and what
+	// its metadata says besides.
+	File   *fileID     `json:"file,omitzero"`
+	Label  string      `json:"label,omitzero"`
+	Tags   core.Tags   `json:"tags,omitzero"`
+	Origin core.Origin `json:"origin,omitzero"`
 }
 
 // A fileID says whether a file is still the same.
@@ -34,6 +40,9 @@ type fileID struct {
 	Time  time.Time `json:"time"`
 	Inode uint64    `json:"inode,omitzero"`
 }
+
+// hooksDir is the folder of an entry that has what hooks dumped.
+const hooksDir = "hooks"
 
 // keepUploads is how long an unfinished upload of a file may be gone on with.
 const keepUploads = 7 * 24 * time.Hour
@@ -97,8 +106,11 @@ func (s *state) hold(id core.ID) (*entry, error) {
 	return &entry{record{ID: id}, s, lock}, nil
 }
 
-// dead takes all records that no process holds. The caller releases each.
-func (s *state) dead() (all []*entry, err error) {
+// dead takes the records that no process holds of what is over, and the first one
+// of an unfinished upload that is wanted, which may be nil. Unfinished uploads
+// that nobody wants are free again before anyone else looks. The caller releases
+// what it gets.
+func (s *state) dead(now time.Time, want func(*entry) bool) (over []*entry, wanted *entry, err error) {
 	err = s.whole(func() error {
 		folders, err := os.ReadDir(s.runs())
 		if err != nil {
@@ -109,25 +121,49 @@ func (s *state) dead() (all []*entry, err error) {
 			if err != nil || !f.IsDir() {
 				continue
 			}
-			e, err := s.hold(id)
-			if err == nil && e != nil {
-				err = e.load()
-				all = append(all, e)
-			}
-			if err != nil {
+			e, err := s.take(id)
+			switch {
+			case err != nil:
 				return fmt.Errorf("state of %s: %w", id, err)
+			case e == nil:
+			case !e.unfinished(now):
+				over = append(over, e)
+			case wanted == nil && want(e):
+				wanted = e
+			default:
+				if err := e.release(); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		for _, e := range all {
+		for _, e := range over {
 			err = errors.Join(err, e.release())
 		}
+		if wanted != nil {
+			err = errors.Join(err, wanted.release())
+		}
+		return nil, nil, err
+	}
+	return over, wanted, nil
+}
+
+// take holds the record of an id and reads it; nil when a process has it.
+func (s *state) take(id core.ID) (*entry, error) {
+	e, err := s.hold(id)
+	if err != nil || e == nil {
 		return nil, err
 	}
-	return all, nil
+	if err := e.load(); err != nil {
+		return nil, errors.Join(err, e.release())
+	}
+	return e, nil
 }
+
+// none wants no unfinished upload.
+func none(*entry) bool { return false }
 
 // load reads the record. One that was killed before it had any has nothing to be
 // cleared up elsewhere.
@@ -163,16 +199,26 @@ func (e *entry) save() error {
 // release lets another process take the record.
 func (e *entry) release() error { return e.lock.Close() }
 
-// remove ends the record and all that lies in its folder.
+// empty removes what is of no use without the process that made it.
+func (e *entry) empty() error {
+	err := os.RemoveAll(e.path(hooksDir))
+	if e.Spool == "" {
+		return err
+	}
+	if spool := os.Remove(e.Spool); !errors.Is(spool, fs.ErrNotExist) {
+		err = errors.Join(err, spool)
+	}
+	return err
+}
+
+// remove ends the record and all that lies in its folder, unless something of it
+// lies elsewhere and stays.
 func (e *entry) remove() error {
 	return e.state.whole(func() error {
-		err := e.release()
-		if e.Spool != "" {
-			if e := os.Remove(e.Spool); e != nil && !errors.Is(e, fs.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
+		if err := e.empty(); err != nil {
+			return errors.Join(err, e.release())
 		}
-		return errors.Join(err, os.RemoveAll(e.folder()))
+		return errors.Join(e.release(), os.RemoveAll(e.folder()))
 	})
 }
 

@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/minio/crc64nvme"
@@ -29,6 +30,8 @@ type fileUpload struct {
 	path    string
 	options UploadOptions
 	entry   *entry
+	again   bool  // whether the entry is of an earlier try
+	left    error // why something is left on this machine
 	report  Report
 }
 
@@ -50,12 +53,22 @@ func (u *fileUpload) do(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, u.settle(), cleared.settle()) }()
+	if err := u.send(ctx, rule, cleared); err != nil {
+		u.report.Outcome, u.report.Err = core.Failed, err
+	}
+	u.untidy(&u.report, errors.Join(u.left, u.settle(), cleared.settle()))
+	if u.report.Outcome == core.Failed {
+		return u.report.Err
+	}
+	return nil
+}
+
+func (u *fileUpload) send(ctx context.Context, rule rule, cleared *clearing) error {
 	src, err := u.source()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, src.Close()) }()
+	defer func() { u.left = src.Close() }()
 	if u.options.Began != nil {
 		u.options.Began(u.entry.ID)
 	}
@@ -74,20 +87,15 @@ func (u *fileUpload) do(ctx context.Context) (err error) {
 // take finds the record of an unfinished upload of the file, or makes one.
 func (u *fileUpload) take(file *fileID) (*clearing, error) {
 	st := &state{u.Env.StateDir}
-	dead, err := st.dead()
+	dead, wanted, err := st.dead(u.now(), func(e *entry) bool {
+		return e.File.same(file) && slices.Equal(e.Agents, names(u.Agents)) && (u.options.ID == "" || u.options.ID == e.ID)
+	})
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(dead, func(e *entry) bool {
-		return e.unfinished(u.now()) && e.File.same(file) && slices.Equal(e.Agents, names(u.Agents)) &&
-			(u.options.ID == "" || u.options.ID == e.ID)
-	})
-	if i >= 0 {
-		u.entry = dead[i]
-		dead = slices.Delete(dead, i, i+1)
-	}
-	cleared := clear(dead, u.now())
-	if u.entry != nil {
+	cleared := clear(dead)
+	if u.entry, u.again = wanted, wanted != nil; u.again {
+		u.tellKept()
 		return cleared, nil
 	}
 	draft, err := u.newDraft(u.now(), "")
@@ -95,7 +103,10 @@ func (u *fileUpload) take(file *fileID) (*clearing, error) {
 		if u.options.ID != "" {
 			draft.ID = u.options.ID
 		}
-		u.entry, err = st.create(record{ID: draft.ID, Job: u.options.Job, Created: draft.Created, Agents: names(u.Agents), File: file})
+		u.entry, err = st.create(record{
+			ID: draft.ID, Job: u.options.Job, Created: draft.Created, Agents: names(u.Agents),
+			File: file, Label: u.options.Label, Tags: u.options.Tags, Origin: u.Origin,
+		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, cleared.release())
@@ -103,23 +114,36 @@ func (u *fileUpload) take(file *fileID) (*clearing, error) {
 	return cleared, nil
 }
 
-// source opens the file. Its metadata is the same each time it is gone on with.
+// tellKept warns of options that change nothing any more: some agent may have the
+// metadata already.
+func (u *fileUpload) tellKept() {
+	if o, e := u.options, u.entry; o.Job != e.Job || o.Label != e.Label || !maps.Equal(o.Tags, e.Tags) {
+		u.Env.WithDefaults().Log.Warn("the upload goes on with the name, job and tags that it began with", "id", e.ID)
+	}
+}
+
+// source opens the file. Its metadata is that of the record, the same each time it
+// is gone on with.
 func (u *fileUpload) source() (*core.File, error) {
 	key, err := core.ArchiveKey(u.entry.ID, core.Extension(u.path))
 	if err != nil {
 		return nil, err
 	}
 	b := core.Backup{
-		ID: u.entry.ID, Created: u.entry.Created, Archive: key, Origin: u.Origin,
-		Job: u.options.Job, Name: u.options.Label, Tags: u.options.Tags,
+		ID: u.entry.ID, Created: u.entry.Created, Archive: key, Origin: u.entry.Origin,
+		Job: u.entry.Job, Name: u.entry.Label, Tags: u.entry.Tags,
 	}
 	u.report.Backup = b
 	return core.OpenFile(u.path, b, crc64nvme.New())
 }
 
 // settle ends the record when every agent has the file, or will never take it;
-// else it stays for the same command to go on with.
+// else it stays for the same command to go on with. A record that is new is of no
+// use when no agent was asked.
 func (u *fileUpload) settle() error {
+	if len(u.report.Agents) == 0 && u.again {
+		return u.entry.release()
+	}
 	for _, a := range u.report.Agents {
 		if a.State != core.Stored && !errors.Is(a.Err, core.ErrExists) && !errors.Is(a.Err, core.ErrInvalid) {
 			return u.entry.release()
