@@ -39,7 +39,8 @@ type task struct {
 const ready = "offsite-conformance-child: stopped\n"
 
 // Child does what a task of Target.Crash says, and stops where it says, to be
-// killed there. It returns when the upload has ended before that.
+// killed there; an upload that took fewer steps than that stops at its end. It
+// returns when the upload has ended before the byte.
 func Child(ctx context.Context, target Target, task string, out io.Writer) error {
 	j, err := parseTask(task)
 	if err != nil {
@@ -76,6 +77,9 @@ func Child(ctx context.Context, target Target, task string, out io.Writer) error
 	}
 	if err := a.Upload(ctx, s); err != nil {
 		return err
+	}
+	if j.Step >= 0 {
+		stop()
 	}
 	return a.Close()
 }

@@ -147,7 +147,7 @@ func brokenUploads() []mutant {
 		})},
 		{name: "uploads share a buffer", kills: "H01", also: []string{"C11", "H02", "H04", "H05"}, racy: true, with: sharedBuffer},
 		{name: "goes on with the parts of another", kills: "H02", racy: true, with: sharedParts},
-		{name: "looks, then writes", kills: "H04", racy: true, with: lookThenWrite},
+		{name: "looks, then writes", kills: "H04", also: []string{"H02"}, racy: true, with: lookThenWrite},
 		{name: "ignores a wrong hash", kills: "D06", also: []string{"A03"}, with: believing(func(promised, came core.Backup) bool { return came.Size == promised.Size }, nil)},
 		{name: "swaps the last parts of five", kills: "D05", also: []string{"A02", "A03", "A10", "C08", "C09", "C12", "D01", "D02", "G03", "H02", "H03"}, with: onPlace(func(q request, ask transport) response {
 			if q.Op == putPart && (q.Index == 3 || q.Index == 4) {
