@@ -47,7 +47,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		Example: "  offsite restore latest ./restored --from ./copies\n  offsite restore latest ./notes --below home/u/notes --from ./copies",
 		Args:    arguments(2, 2, "ID|latest DEST"),
 	}
-	cmd.RunE = a.run("the folder has not got its name, and with --overwrite only files that are whole; do the same again",
+	cmd.RunE = a.run("what DEST held is as it was, and do the same again",
 		func(ctx context.Context, args []string) error {
 			if args[0] != latest {
 				if _, err := parseID(args[0]); err != nil {
@@ -65,9 +65,9 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.StringVar(&o.Below, "below", "", "only what lies below this `path`, straight into DEST")
 	f.StringVar(&o.job, "job", "", "`job` whose latest is meant, where there are several")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "DEST may hold something; files of the same name are replaced")
-	f.BoolVar(&o.Owners, "owners", false, "users and groups as they were, by number; needs root")
+	f.BoolVar(&o.Owners, "owners", false, "users, groups and access lists as they were, by number; needs root")
 	f.BoolVar(&o.Devices, "devices", false, "device nodes; needs root")
-	f.BoolVar(&o.SetID, "setid", false, "setuid and setgid bits, and file capabilities")
+	f.BoolVar(&o.SetID, "setid", false, "setuid and setgid bits, file capabilities, attributes trusted.* and security.*")
 	a.jsonOption(cmd)
 	return cmd
 }

@@ -73,9 +73,9 @@ type Listing struct {
 type RestoreOptions struct {
 	Files     []string // only these names; none means all
 	Below     string   // only what lies below this name, put straight into the destination
-	Owners    bool     // owners as in the archive
+	Owners    bool     // owners as in the archive, and access lists, which name owners
 	Devices   bool     // device nodes
-	SetID     bool     // setuid and setgid bits
+	SetID     bool     // setuid and setgid bits, file capabilities, attributes trusted.* and security.*
 	Overwrite bool     // the destination may hold something, which is replaced
 	Odd       func(archive.Oddity)
 }

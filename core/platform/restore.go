@@ -16,9 +16,10 @@ import (
 )
 
 // Restore puts the content of a backup into the directory dest, which must be
-// absent or empty unless o says otherwise, and whose parent must exist. It is
-// filled beside it as DEST.partial-ID and renamed when it is complete and, on
-// Linux, on disk; while one restore fills that, another is ErrUnavailable. The agents
+// absent or empty unless o says otherwise, and whose parent must exist. All is
+// restored beside it, in DEST.partial-ID, and moved to its place when it is
+// complete and, on Linux, on disk; until then nothing in dest is touched. While
+// one restore fills that, another is ErrUnavailable. The agents
 // are asked in order; when one fails, the next one goes on, and when one proves
 // damaged, the restore begins again with the next. A name that the backup does not
 // have is fs.ErrNotExist, and ErrNotFound only a backup that is not there.
@@ -59,7 +60,7 @@ type restore struct {
 func (r *restore) fill(ctx context.Context, t *target) (archive.ExtractStats, error) {
 	o := archive.ExtractOptions{
 		Below: r.options.Below, Owners: r.options.Owners, Devices: r.options.Devices, SetID: r.options.SetID,
-		Overwrite: r.options.Overwrite, Report: r.options.Odd,
+		Report: r.options.Odd,
 	}
 	if len(r.options.Files) == 0 && r.options.Below == "" {
 		return r.all(ctx, t, o)

@@ -17,9 +17,9 @@ import (
 // A target is the directory that a restore fills.
 type target struct {
 	dest string
-	dir  string       // what is filled: dest, or the partial one beside it
-	lock *flock.Flock // on a file beside the partial one; nil where dest itself is filled
-	root *os.Root
+	dir  string       // what is filled, beside dest
+	lock *flock.Flock // on a file beside dir
+	root *os.Root     // dir
 }
 
 func newTarget(dest string, id core.ID, overwrite bool) (_ *target, err error) {
@@ -27,27 +27,26 @@ func newTarget(dest string, id core.ID, overwrite bool) (_ *target, err error) {
 	if err != nil {
 		return nil, err
 	}
-	there, err := usable(dest, overwrite)
-	if err != nil {
+	if err := usable(dest, overwrite); err != nil {
 		return nil, err
 	}
-	t := &target{dest: dest, dir: dest}
+	if real, err := filepath.EvalSymlinks(dest); err == nil {
+		dest = real // what is moved there must lie beside it
+	}
+	t := &target{dest: dest, dir: fmt.Sprintf("%s.partial-%s", dest, id)}
+	if t.lock, err = lockFile(t.dir + ".lock"); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.unlock())
 		}
 	}()
-	if !there || !overwrite {
-		t.dir = fmt.Sprintf("%s.partial-%s", dest, id)
-		if t.lock, err = lockFile(t.dir + ".lock"); err != nil {
-			return nil, err
-		}
-		if err := os.RemoveAll(t.dir); err != nil { // of a restore that was killed
-			return nil, err
-		}
-		if err := os.Mkdir(t.dir, 0o700); err != nil {
-			return nil, err
-		}
+	if err := os.RemoveAll(t.dir); err != nil { // of a restore that was killed
+		return nil, err
+	}
+	if err := os.Mkdir(t.dir, 0o700); err != nil {
+		return nil, err
 	}
 	t.root, err = os.OpenRoot(t.dir)
 	return t, err
@@ -85,61 +84,65 @@ func lockFile(path string) (*flock.Flock, error) {
 // unlock removes the lock's file while it is held, so that nobody locks a file
 // that is then removed. Where an open file cannot be removed it is closed first.
 func (t *target) unlock() error {
-	if t.lock == nil {
-		return nil
-	}
 	removed := os.Remove(t.lock.Path())
 	err := t.lock.Close()
 	if removed != nil {
 		_ = os.Remove(t.lock.Path())
 	}
-	t.lock = nil
 	return err
 }
 
-// usable says whether dest is there, and that it may be restored to.
-func usable(dest string, overwrite bool) (there bool, err error) {
+// usable says whether dest may be restored to.
+func usable(dest string, overwrite bool) error {
 	if _, err := os.Stat(filepath.Dir(dest)); err != nil {
-		return false, fmt.Errorf("the folder to restore into must exist: %w", err)
+		return fmt.Errorf("the folder in which %s is to be must exist: %w", dest, err)
 	}
 	entries, err := os.ReadDir(dest)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Lstat(dest); err == nil {
-			return false, core.Errorf(core.ErrExists, "%s is a link that leads nowhere", dest)
+			return core.Errorf(core.ErrExists, "%s is a link that leads nowhere", dest)
 		}
-		return false, nil
-	case err != nil:
-		return false, err
-	case len(entries) > 0 && !overwrite:
-		return true, core.Errorf(core.ErrExists, "%s is not empty: restore to a new folder, or say --overwrite", dest)
+		return nil
+	case err == nil && len(entries) > 0 && !overwrite:
+		return core.Errorf(core.ErrExists, "%s is not empty: restore to a new folder, or say --overwrite", dest)
 	}
-	return true, nil
+	return err
 }
 
-// publish puts a filled directory on disk and gives it its name.
+// publish puts a filled directory on disk and gives it its name, or moves what is
+// in it to what is there.
 func (t *target) publish() (err error) {
 	defer func() { err = errors.Join(err, t.unlock()) }()
-	if err := errors.Join(syncAll(t.root), t.root.Close()); err != nil {
-		return fmt.Errorf("what was restored is in %s: %w", t.dir, err)
+	err = errors.Join(syncAll(t.root), t.root.Close())
+	if err == nil {
+		err = t.place()
 	}
-	if t.dir == t.dest {
-		return nil
-	}
-	if err := os.Remove(t.dest); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("what was restored is in %s: %w", t.dir, err)
-	}
-	if err := os.Rename(t.dir, t.dest); err != nil {
-		return fmt.Errorf("what was restored is in %s: %w", t.dir, err)
+	if err != nil {
+		return fmt.Errorf("what was restored and is not in its place yet is in %s: %w", t.dir, err)
 	}
 	return syncDir(filepath.Dir(t.dest))
 }
 
-// discard removes what a failed restore left. What it was to overwrite stays.
-func (t *target) discard() error {
-	err := t.root.Close()
-	if t.dir != t.dest {
-		err = errors.Join(err, os.RemoveAll(t.dir))
+func (t *target) place() error {
+	entries, err := os.ReadDir(t.dest)
+	if err == nil && len(entries) == 0 {
+		err = os.Remove(t.dest)
 	}
-	return errors.Join(err, t.unlock())
+	if err == nil && len(entries) == 0 || errors.Is(err, fs.ErrNotExist) {
+		return os.Rename(t.dir, t.dest)
+	}
+	if err != nil {
+		return err
+	}
+	above, err := os.OpenRoot(filepath.Dir(t.dest))
+	if err != nil {
+		return err
+	}
+	return errors.Join(moveInto(above, filepath.Base(t.dir), filepath.Base(t.dest)), above.Close())
+}
+
+// discard removes what a failed restore left.
+func (t *target) discard() error {
+	return errors.Join(t.root.Close(), os.RemoveAll(t.dir), t.unlock())
 }
