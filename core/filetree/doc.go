@@ -11,6 +11,13 @@
 //	tmp/data,<id>.tar.zst.<token>.parts     the record of the parts that are in it
 //	tmp/data,<id>.tar.zst.claim             held while a name is given, where nothing better exists
 //
+// One writes to an upload at a time. Where files have locks, whoever began an upload
+// or goes on with it has that of its partial file until he ends, and nobody else
+// writes to it, or makes an object of it, meanwhile; when he was killed the next one
+// goes on at once. Without locks, the next one goes on when nothing was written for
+// two minutes, and gives the upload another token. Who loses an upload to another is
+// told that it is gone, and begins one of his own.
+//
 // Whatever stops it, a name is there with all its bytes or not at all, and what
 // stays in tmp belongs to nobody but the upload whose token it carries: it can be
 // gone on with, and removed.

@@ -49,7 +49,8 @@ type FS interface {
 	// Link gives a file a second name, fs.ErrExist when that is taken.
 	Link(ctx context.Context, from, to string) error
 
-	// Rename gives a file another name. It may replace what has it, in one step.
+	// Rename gives a file another name, fs.ErrNotExist when it is not there. It may
+	// replace what has that name, in one step.
 	Rename(ctx context.Context, from, to string) error
 
 	// SyncDir makes the names in a directory survive a loss of power. Where that is
@@ -80,6 +81,17 @@ type File interface {
 	Sync() error
 
 	io.Closer
+}
+
+// A Locker is a File with a lock, where the place has such a thing.
+type Locker interface {
+	// TryLock takes the lock of the file, which of all open files of it, in any
+	// process, one has until it is closed or its process ends. It does not wait: held
+	// is false when another has it. The lock keeps nobody from reading and writing,
+	// and goes with the file when that is renamed. Only a File that is open for
+	// writing is asked. Where the file system has no locks that others see, it answers
+	// errors.ErrUnsupported.
+	TryLock() (held bool, err error)
 }
 
 var _ File = (*os.File)(nil)

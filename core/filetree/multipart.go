@@ -7,8 +7,9 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/crc64nvme"
@@ -18,7 +19,8 @@ import (
 	"github.com/offsite-backup/offsite/core/transfer"
 )
 
-// Begin makes the partial file of an object.
+// Begin makes the partial file of an object. The upload is held until ctx ends: it is
+// that of the whole upload.
 func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
@@ -30,17 +32,23 @@ func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart,
 	if err != nil {
 		return nil, err
 	}
-	if err := s.syncDirs(ctx, tmpDir); err != nil {
+	m.hold().known = true
+	if err := m.enter(ctx, false); err != nil {
+		return nil, err
+	}
+	err = s.syncDirs(ctx, tmpDir)
+	if m.leave(err != nil); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
+// begin makes the partial file. Nobody goes on with an upload that has no record.
 func (s *Store) begin(ctx context.Context, key, token string) (*multipart, error) {
 	if err := s.mkdir(ctx, tmpDir); err != nil {
 		return nil, err
 	}
-	m := &multipart{store: s, key: key, token: token}
+	m := s.upload(ctx, key, token)
 	if err := s.create(ctx, m.partial()); err != nil {
 		return nil, s.fail(ctx, err)
 	}
@@ -53,7 +61,8 @@ func (s *Store) begin(ctx context.Context, key, token string) (*multipart, error
 }
 
 // Multiparts yields the uploads whose partial files are in tmp, those of Put too. It
-// removes what a commit or an abort left that was killed at its end.
+// removes what a commit or an abort left that was killed at its end. What it yields
+// and is then written to is held until ctx ends.
 func (s *Store) Multiparts(ctx context.Context, prefix string) iter.Seq2[object.Multipart, error] {
 	return func(yield func(object.Multipart, error) bool) {
 		infos, err := s.dir(ctx, tmpDir)
@@ -87,13 +96,13 @@ func (s *Store) found(ctx context.Context, info fs.FileInfo, prefix string) (*mu
 	if key, ok := parseClaim(info.Name()); ok && strings.HasPrefix(key, prefix) {
 		return nil, s.breakClaim(ctx, key)
 	}
-	m := s.parse(info.Name())
+	m := s.parse(ctx, info.Name())
 	if m == nil || !strings.HasPrefix(m.key, prefix) {
 		return nil, nil
 	}
 	now, err := m.there(ctx)
 	if errors.Is(err, core.ErrNotFound) {
-		return nil, m.Abort(ctx)
+		return nil, m.clear(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -103,32 +112,45 @@ func (s *Store) found(ctx context.Context, info fs.FileInfo, prefix string) (*mu
 }
 
 // parse finds the upload that the name of a file in tmp belongs to, or nil.
-func (s *Store) parse(name string) *multipart {
+func (s *Store) parse(ctx context.Context, name string) *multipart {
 	for _, end := range []string{partial, record} {
 		if key, token, ok := parseTmp(name, end); ok {
-			return &multipart{store: s, key: key, token: token}
+			return s.upload(ctx, key, token)
 		}
 	}
 	return nil
 }
 
 // A multipart is an upload: a partial file and, once a part is finished, a record.
-// It holds nothing open between calls.
+// What keeps others from writing to it is its hold.
 type multipart struct {
-	store      *Store
-	key, token string
-	started    time.Time
+	store   *Store
+	ctx     context.Context // of the Begin or Multiparts that it is from
+	key     string
+	token   atomic.Pointer[string] // another one once it is adopted
+	started time.Time
+
+	find sync.Once
+	held *hold       // as find found it
+	lost atomic.Bool // to another who goes on with it
+}
+
+func (s *Store) upload(ctx context.Context, key, token string) *multipart {
+	m := &multipart{store: s, ctx: ctx, key: key}
+	m.token.Store(&token)
+	return m
 }
 
 func (m *multipart) Key() string   { return m.key }
-func (m *multipart) Token() string { return m.token }
+func (m *multipart) Token() string { return *m.token.Load() }
 
 // Started is when the upload was begun or, for one that was found, when it was last
-// written to.
+// written to, both by the place's clock: the date of the partial file. Every part
+// that is sent moves it on, also one that did not get through.
 func (m *multipart) Started() time.Time { return m.started }
 
-func (m *multipart) partial() string { return tmpName(m.key, m.token) + partial }
-func (m *multipart) record() string  { return tmpName(m.key, m.token) + record }
+func (m *multipart) partial() string { return tmpName(m.key, m.Token()) + partial }
+func (m *multipart) record() string  { return tmpName(m.key, m.Token()) + record }
 
 // there describes the partial file. One that is the object itself by now, because
 // whoever linked it was killed before it removed this name, is core.ErrNotFound:
@@ -149,7 +171,8 @@ func (m *multipart) there(ctx context.Context) (fs.FileInfo, error) {
 }
 
 // Parts reads the record. What it returns lies in the partial file and, with
-// Options.ReadBack, is what the record says.
+// Options.ReadBack, is what the record says. Of an upload that another writes to it
+// vouches for nothing.
 func (m *multipart) Parts(ctx context.Context) ([]object.Part, error) {
 	info, err := m.there(ctx)
 	if err != nil {
@@ -157,6 +180,9 @@ func (m *multipart) Parts(ctx context.Context) ([]object.Part, error) {
 	}
 	recorded, err := m.recorded(ctx)
 	if err != nil || len(recorded) == 0 {
+		return nil, err
+	}
+	if mine, err := m.open(ctx); !mine {
 		return nil, err
 	}
 	f, err := m.store.open(ctx, m.partial(), os.O_RDONLY)
@@ -184,45 +210,58 @@ func (m *multipart) Parts(ctx context.Context) ([]object.Part, error) {
 	return parts, nil
 }
 
-// Put writes one part where it belongs, syncs it, and then puts it on record.
+// Put writes one part where it belongs, syncs it, and then puts it on record. It
+// answers core.ErrNotFound where another goes on with the upload.
 func (m *multipart) Put(ctx context.Context, p object.Part, body *io.SectionReader) error {
 	text, err := line(p)
 	if err != nil {
 		return err
 	}
+	if err := m.enter(ctx, false); err != nil {
+		return err
+	}
+	err = m.put(ctx, p, text, body)
+	m.leave(err != nil)
+	return err
+}
+
+func (m *multipart) put(ctx context.Context, p object.Part, text []byte, body *io.SectionReader) error {
 	if _, err := m.there(ctx); err != nil {
 		return err
 	}
 	if err := m.forget(ctx, p); err != nil {
 		return err
 	}
-	if err := m.write(ctx, p.Offset, p.Size, p.CRC64, body); err != nil {
+	if err := m.write(ctx, m.lease(), p, body); err != nil {
 		return err
 	}
 	return m.note(ctx, p.Index, text)
 }
 
-// write copies size bytes of body, whose checksum has to be sum, into the partial
-// file.
-func (m *multipart) write(ctx context.Context, off, size int64, sum core.CRC64, body *io.SectionReader) error {
+// write copies the bytes of a part, whose size and checksum body has to have, into
+// the partial file.
+func (m *multipart) write(ctx context.Context, l *lease, p object.Part, body *io.SectionReader) error {
 	return m.store.edit(ctx, m.partial(), func(f File) error {
-		crc, buf := crc64nvme.New(), make([]byte, min(size, 1<<20))
-		for done := int64(0); done < size; {
+		crc, buf := crc64nvme.New(), make([]byte, min(p.Size, 1<<20))
+		for done := int64(0); done < p.Size; {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			piece := buf[:min(size-done, int64(len(buf)))]
+			piece := buf[:min(p.Size-done, int64(len(buf)))]
 			n, err := body.ReadAt(piece, done)
 			if n < len(piece) {
 				return fromSource(err)
 			}
 			crc.Write(piece)
-			if _, err := f.WriteAt(piece, off+done); err != nil {
+			if err := l.check(ctx); err != nil {
+				return err
+			}
+			if _, err := f.WriteAt(piece, p.Offset+done); err != nil {
 				return m.store.fail(ctx, err)
 			}
 			done += int64(n)
 		}
-		if body.Size() != size || core.CRC64(crc.Sum64()) != sum {
+		if body.Size() != p.Size || core.CRC64(crc.Sum64()) != p.CRC64 {
 			return core.Errorf(core.ErrChanged, "the source gives other bytes than before")
 		}
 		return nil
@@ -252,99 +291,28 @@ func (s *Store) edit(ctx context.Context, name string, f func(File) error) error
 	return err
 }
 
-// whole makes the object of all bytes of body.
-func (m *multipart) whole(ctx context.Context, body *io.SectionReader, sum core.CRC64) (object.Object, error) {
-	if err := m.write(ctx, 0, body.Size(), sum, body); err != nil {
-		return object.Object{}, err
-	}
-	return m.publish(ctx, body.Size())
-}
-
-// Commit compares parts with the record and gives the partial file its name.
-func (m *multipart) Commit(ctx context.Context, parts []object.Part) (object.Object, error) {
-	size, err := whole(parts)
-	if err != nil {
-		return object.Object{}, err
-	}
-	info, err := m.there(ctx)
-	if err != nil {
-		return object.Object{}, err
-	}
-	recorded, err := m.recorded(ctx)
-	if err != nil {
-		return object.Object{}, err
-	}
-	if err := compare(parts, recorded); err != nil {
-		return object.Object{}, err
-	}
-	if info.Size() < size {
-		return object.Object{}, core.Errorf(core.ErrDamaged, "the partial file has %d bytes, not %d", info.Size(), size)
-	}
-	err = m.store.edit(ctx, m.partial(), func(f File) error {
-		if info.Size() == size {
-			return nil
-		}
-		return m.store.fail(ctx, f.Truncate(size))
-	})
-	if err != nil {
-		return object.Object{}, err
-	}
-	return m.publish(ctx, size)
-}
-
-// whole is the size of all parts, which follow each other without a gap.
-func whole(parts []object.Part) (size int64, err error) {
-	for i, p := range parts {
-		if p.Index != i || p.Offset != size {
-			return 0, core.Errorf(core.ErrInvalid, "part %d at %d does not follow %d bytes in %d parts", p.Index, p.Offset, size, i)
-		}
-		size += p.Size
-	}
-	return size, nil
-}
-
-// compare finds parts in a record, which has the order of indices.
-func compare(parts, recorded []object.Part) error {
-	for i, p := range parts {
-		if i >= len(recorded) || recorded[i] != p {
-			return core.Errorf(core.ErrChanged, "part %d is not on record as it was sent: another upload of the same id may have replaced it", p.Index)
-		}
-	}
-	return nil
-}
-
-// publish gives the partial file its name, makes that last, and removes what is
-// left of the upload.
-func (m *multipart) publish(ctx context.Context, size int64) (object.Object, error) {
-	s := m.store
-	if err := s.mkdir(ctx, path.Dir(m.key)); err != nil {
-		return object.Object{}, err
-	}
-	if err := s.syncSeen(ctx); err != nil {
-		return object.Object{}, err
-	}
-	if err := s.publish(ctx, m.partial(), m.key); err != nil {
-		return object.Object{}, err
-	}
-	ctx, end := outlast(ctx)
-	defer end()
-	if err := s.syncDirs(ctx, path.Dir(m.key)); err != nil {
-		return object.Object{}, err
-	}
-	// What cannot be removed now is found by Multiparts.
-	_ = m.Abort(ctx)
-	info, err := s.lstat(ctx, m.key)
-	if err != nil {
-		return object.Object{}, err
-	}
-	if info.Size() != size {
-		return object.Object{}, core.Errorf(core.ErrDamaged, "%s has %d bytes, not %d", m.key, info.Size(), size)
-	}
-	return describe(m.key, info), nil
-}
-
-// Abort removes the names of the upload. An object that one of them is a second
-// name of stays.
+// Abort removes the upload, unless the place's lock shows that another writes to it:
+// that one has to end it, and this is core.ErrUnavailable. Whoever lost the upload to
+// another has nothing to remove.
 func (m *multipart) Abort(ctx context.Context) error {
-	return errors.Join(m.store.remove(ctx, m.partial()), m.store.remove(ctx, m.record()))
+	if m.lost.Load() {
+		return nil
+	}
+	if err := m.free(ctx); errors.Is(err, errHeld) {
+		return core.Errorf(core.ErrUnavailable, "another process is sending %s; what it leaves can be removed when it has ended", m.key)
+	} else if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	defer m.unhold()
+	return m.clear(ctx)
+}
+
+// clear removes the names of the upload. An object that one of them is a second
+// name of stays.
+func (m *multipart) clear(ctx context.Context) error {
+	err := errors.Join(m.store.remove(ctx, m.partial()), m.store.remove(ctx, m.record()))
+	if err == nil {
+		m.store.drop(m.partial())
+	}
+	return err
 }

@@ -157,6 +157,9 @@ func TestPartsVouchesForBytesOnly(t *testing.T) {
 	if have, err := m.Parts(ctx); err != nil || !slices.Equal(have, want) {
 		t.Errorf("%v, %v", have, err)
 	}
+	if err := s.Close(); err != nil { // others may go on
+		t.Fatal(err)
+	}
 	trusting := filetree.New(disk, filetree.Options{})
 	all, err := uploads(ctx, trusting, "")
 	if err != nil || len(all) != 1 {
@@ -267,10 +270,16 @@ func TestMultipartsShowsWhatIsOursAndLeavesTheRest(t *testing.T) {
 	if slices.Contains(left, "data,dead."+token+".parts") {
 		t.Error("a record without a partial file stayed")
 	}
-	// Another process goes on with it.
+	// Another process goes on with it, but not while the first one does.
 	all, err := uploads(ctx, newStore(disk), archiveKey)
 	if err != nil || len(all) != 1 {
 		t.Fatal(all, err)
+	}
+	if have, err := all[0].Parts(ctx); err != nil || len(have) > 0 {
+		t.Errorf("vouched for what another writes: %v, %v", have, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 	if have, err := all[0].Parts(ctx); err != nil || !slices.Equal(have, parts) {
 		t.Errorf("%v, %v", have, err)

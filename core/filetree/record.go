@@ -16,9 +16,9 @@ import (
 
 // The record of an upload is a text of lines of equal length: index, offset and
 // size of a part, and its checksum. The line of a part stands where its index says,
-// so several writers, even of several processes, need neither a lock nor the end
-// of the file. A line is written after the bytes of its part are synced. What is no
-// such line in full, a gap or a torn one, says nothing.
+// so several parts at once need neither a lock nor the end of the file. A line is
+// written after the bytes of its part are synced. What is no such line in full, a gap
+// or a torn one, says nothing.
 const lineSize = 64
 
 func line(p object.Part) ([]byte, error) {

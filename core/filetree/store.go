@@ -35,23 +35,31 @@ type Store struct {
 
 	mu   sync.Mutex
 	seen map[string]bool // directories of objects whose names may not be synced yet
+
+	holds map[string]*hold // by the name of the partial file
 }
 
-var _ object.Store = (*Store)(nil)
+var (
+	_ object.Store   = (*Store)(nil)
+	_ object.Settler = (*Store)(nil)
+)
 
 // New returns the Store over a file system, which it closes.
 func New(fsys FS, o Options) *Store {
 	if o.Chance == nil {
 		o.Chance = rand.Reader
 	}
-	return &Store{fs: fsys, options: o, seen: map[string]bool{}}
+	return &Store{fs: fsys, options: o, seen: map[string]bool{}, holds: map[string]*hold{}}
 }
 
 // Limits are those of the Options.
 func (s *Store) Limits() transfer.Limits { return s.options.Limits }
 
-// Close closes the file system.
-func (s *Store) Close() error { return s.fs.Close() }
+// Close lets others have the uploads that are held, and closes the file system.
+func (s *Store) Close() error {
+	s.endHolds()
+	return s.fs.Close()
+}
 
 // Put creates an object of all bytes of body.
 func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum core.CRC64) (object.Object, error) {
@@ -71,7 +79,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		later, end := outlast(ctx)
 		defer end()
 		// What cannot be removed now is found by Multiparts.
-		_ = m.Abort(later)
+		_ = m.clear(later)
 		return object.Object{}, err
 	}
 	return o, nil
@@ -90,6 +98,30 @@ func (s *Store) Stat(ctx context.Context, key string) (object.Object, error) {
 	defer s.mu.Unlock()
 	s.seen[path.Dir(key)] = true
 	return describe(key, info), nil
+}
+
+// Settled returns when the name of an object is on disk. Its bytes were before it got
+// the name. Whoever made it may have been killed in between, or its sync failed.
+func (s *Store) Settled(ctx context.Context, key string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if _, err := s.lstat(ctx, key); err != nil {
+		return err
+	}
+	return s.syncDirs(ctx, path.Dir(key))
+}
+
+// exists lets the error of a publish say that a key is taken when the name that
+// takes it is on disk, not before.
+func (s *Store) exists(ctx context.Context, key string, err error) error {
+	if !errors.Is(err, core.ErrExists) {
+		return err
+	}
+	if unsynced := s.syncDirs(ctx, path.Dir(key)); unsynced != nil {
+		return unsynced
+	}
+	return err
 }
 
 // Range opens the file of o and returns n of its bytes from off.

@@ -35,6 +35,8 @@ var primitives = []struct {
 	{"rename", nil},
 	{"link", []faulty.Call{faulty.RenameNoReplace}},
 	{"claim", []faulty.Call{faulty.RenameNoReplace, faulty.Link}},
+	{"rename, no locks", []faulty.Call{faulty.TryLock}},
+	{"claim, no locks", []faulty.Call{faulty.RenameNoReplace, faulty.Link, faulty.TryLock}},
 }
 
 func without(under filetree.FS, calls []faulty.Call) *faulty.FS {

@@ -44,6 +44,7 @@ type node struct {
 	time         int64
 	data, synced []byte
 	names, lasts map[string]*node
+	lock         *handle // whose it is
 }
 
 // Crash takes from the disk what was not synced, but for what keep lets survive: it
@@ -369,4 +370,22 @@ func (h *handle) Sync() error {
 	return nil
 }
 
-func (h *handle) Close() error { return nil }
+// TryLock takes the lock unless another handle has it.
+func (h *handle) TryLock() (held bool, err error) {
+	h.disk.mu.Lock()
+	defer h.disk.mu.Unlock()
+	if h.node.lock == nil {
+		h.node.lock = h
+	}
+	return h.node.lock == h, nil
+}
+
+// Close lets go of the lock.
+func (h *handle) Close() error {
+	h.disk.mu.Lock()
+	defer h.disk.mu.Unlock()
+	if h.node.lock == h {
+		h.node.lock = nil
+	}
+	return nil
+}

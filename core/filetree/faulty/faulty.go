@@ -15,6 +15,7 @@ package faulty
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"slices"
@@ -44,7 +45,9 @@ const (
 	Stat            Call = "stat"
 	Truncate        Call = "truncate"
 	Sync            Call = "sync"
-	Close           Call = "close" // of a file
+	TryLock         Call = "trylock"
+	Close           Call = "close"  // of a file
+	Unlock          Call = "unlock" // Close of a file that has the lock
 )
 
 // An Op is one operation that was asked for.
@@ -179,7 +182,7 @@ func (f *FS) OpenFile(ctx context.Context, name string, flag int) (file filetree
 		}
 		return nil, err
 	}
-	return &open{f, name, file}, nil
+	return &open{fs: f, name: name, file: file}, nil
 }
 
 // Lstat asks the FS below.
@@ -241,6 +244,8 @@ type open struct {
 	fs   *FS
 	name string
 	file filetree.File
+
+	locked bool
 }
 
 func (o *open) ReadAt(p []byte, off int64) (n int, err error) {
@@ -279,8 +284,26 @@ func (o *open) Sync() error {
 	return o.fs.do(Op{Call: Sync, Name: o.name}, o.file.Sync)
 }
 
+// TryLock asks the file below, if it has a lock.
+func (o *open) TryLock() (held bool, err error) {
+	locker, ok := o.file.(filetree.Locker)
+	if !ok {
+		return false, errors.ErrUnsupported
+	}
+	err = o.fs.do(Op{Call: TryLock, Name: o.name}, func() error {
+		held, err = locker.TryLock()
+		return err
+	})
+	o.locked = held && err == nil
+	return o.locked, err
+}
+
 // Close always closes the file, whatever it answers.
 func (o *open) Close() error {
 	closed := o.file.Close()
-	return o.fs.do(Op{Call: Close, Name: o.name}, func() error { return closed })
+	call := Close
+	if o.locked {
+		call = Unlock
+	}
+	return o.fs.do(Op{Call: call, Name: o.name}, func() error { return closed })
 }
