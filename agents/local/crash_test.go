@@ -49,6 +49,8 @@ var ways = map[string][]faulty.Call{
 	"rename": nil,
 	"link":   {faulty.RenameNoReplace},
 	"claim":  {faulty.RenameNoReplace, faulty.Link},
+
+	"no locks": {faulty.TryLock},
 }
 
 func in(dir, way string) *faulty.FS {
@@ -243,7 +245,7 @@ func TestKill(t *testing.T) {
 						break
 					}
 					kills++
-					age(t, dir)
+					age(t, dir, way)
 				}
 				wantNothingLeft(t, dir)
 			}
@@ -325,12 +327,17 @@ func wantWhole(t *testing.T, dir string, body []byte) {
 	}
 }
 
-// age makes a claim that the killed child may have left so old that it is stale.
-func age(t *testing.T, dir string) {
+// age makes what the killed child may have left so old that it is stale, where only
+// dates tell: a claim, and without locks an upload.
+func age(t *testing.T, dir, way string) {
 	t.Helper()
 	claims, _ := filepath.Glob(filepath.Join(dir, "tmp", "*.claim"))
-	for _, claim := range claims {
-		if err := os.Chtimes(claim, time.Time{}, time.Now().Add(-2*time.Minute)); err != nil {
+	if slices.Contains(ways[way], faulty.TryLock) {
+		partials, _ := filepath.Glob(filepath.Join(dir, "tmp", "*.partial"))
+		claims = append(claims, partials...)
+	}
+	for _, name := range claims {
+		if err := os.Chtimes(name, time.Time{}, time.Now().Add(-3*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -376,5 +383,45 @@ func TestPartsAreReadBack(t *testing.T) {
 	}
 	if have, err := m.Parts(ctx); err != nil || !slices.Equal(have, []object.Part{parts[0], parts[2]}) {
 		t.Errorf("vouched for %v, %v", have, err)
+	}
+}
+
+// Of two that go on with one upload the system lets one, until it ends.
+func TestLock(t *testing.T) {
+	for fsName, dir := range places(t) {
+		ctx := t.Context()
+		first, second := newStore(tree{dir}, core.Env{}), newStore(tree{dir}, core.Env{})
+		body, parts := whole()
+		m, err := first.Begin(ctx, killedKey, "0123456789abcdef")
+		if err != nil {
+			t.Fatal(err)
+		}
+		piece := func(p object.Part) *io.SectionReader { return section(body[p.Offset:][:p.Size]) }
+		if err := m.Put(ctx, parts[0], piece(parts[0])); err != nil {
+			t.Fatal(err)
+		}
+		for other, err := range second.Multiparts(ctx, killedKey) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if have, err := other.Parts(ctx); err != nil || len(have) > 0 {
+				t.Errorf("%s: vouched for %v, %v", fsName, have, err)
+			}
+			wantKind(t, fsName, other.Put(ctx, parts[1], piece(parts[1])), core.ErrNotFound)
+			if err := first.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if have, err := other.Parts(ctx); err != nil || len(have) != 1 {
+				t.Errorf("%s: vouched for %v, %v", fsName, have, err)
+			}
+			if err := other.Put(ctx, parts[1], piece(parts[1])); err != nil {
+				t.Errorf("%s: %v", fsName, err)
+			}
+			wantKind(t, fsName, m.Put(ctx, parts[2], piece(parts[2])), core.ErrNotFound)
+			break
+		}
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

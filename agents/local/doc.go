@@ -13,6 +13,10 @@
 // that one that was moved away, or mounted later, is not mistaken for the one that
 // its path names now.
 //
+// An upload in the making is locked while its process lives: on Linux by a lock of
+// its open file, on the BSDs and macOS by flock, on Windows by LockFileEx. Where the
+// file system has no locks, dates decide; see filetree.
+//
 // A call ends with its context between two operations of the system. An operation
 // on a network file system that does not answer cannot be interrupted: mount such a
 // place so that it answers with an error ("soft").

@@ -48,11 +48,27 @@ func (t tree) OpenFile(ctx context.Context, name string, flag int) (file filetre
 	err = t.in(ctx, name, func(root *os.Root) error {
 		f, err := root.OpenFile(name, flag|noBlock, 0o600)
 		if err == nil {
-			file = f
+			file = openFile{f}
 		}
 		return err
 	})
 	return file, err
+}
+
+// An openFile is a file with the system's lock.
+type openFile struct{ *os.File }
+
+// TryLock asks the system. Of a network file system's locks other machines know,
+// unless it was mounted otherwise.
+func (f openFile) TryLock() (held bool, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	if e := raw.Control(func(fd uintptr) { held, err = tryLock(fd) }); e != nil {
+		return false, e
+	}
+	return held, err
 }
 
 func (t tree) Lstat(ctx context.Context, name string) (info fs.FileInfo, err error) {
