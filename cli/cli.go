@@ -108,6 +108,10 @@ func (a *app) main(args []string) int {
 
 func (a *app) execute(ctx context.Context, args []string) error {
 	root := a.rootCommand()
+	if found, rest, err := root.Find(args); err == nil && found == root && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") && !strings.HasPrefix(rest[0], cobra.ShellCompRequestCmd) {
+		// Before its options are found to be those of no command.
+		return usageError{err: noCommand(root, rest), command: root.CommandPath()}
+	}
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.started {
@@ -162,6 +166,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.agentsCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
 		if !cmd.Runnable() {
 			cmd.RunE = noCommand // else its help would look like success

@@ -115,5 +115,5 @@ var kindAdvice = []struct {
 	{core.ErrChanged, "something changed underneath: do the same again"},
 	{syscall.ENOSPC, "make room there, or name another folder with --spool or --state"},
 	{fs.ErrNotExist, "check how it is written"},
-	{fs.ErrPermission, "check the rights of this user there"},
+	{fs.ErrPermission, "check the rights of this user, and whether the file system may be written"},
 }

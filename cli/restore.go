@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -94,6 +95,11 @@ func (a *app) restore(ctx context.Context, s *session, which, dest string, o res
 	var errs []error
 	if unread != nil {
 		errs = append(errs, fmt.Errorf("%s is the latest of what could be read: %w", id, unread))
+	}
+	if done.Failed != nil {
+		for line := range strings.Lines(done.Failed.Error()) {
+			a.warn("warning: " + strings.TrimSpace(line))
+		}
 	}
 	if done.Lost > 0 {
 		errs = append(errs, fmt.Errorf("%s of %s could not be restored", count(done.Lost, "entry", "entries"), id))

@@ -122,6 +122,9 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("%q is not told:\n%s", want, out)
 		}
 	}
+	if told := h.run(0, "show", h.ids("copies")[0], "--from", "copies"); !strings.Contains(told, "2 entries that could not be read") {
+		t.Errorf("the metadata does not tell what is missing:\n%s", told)
+	}
 	h.run(0, "restore", "latest", "restored", "--from", "copies", "--below", h.at("source"))
 	if doc, err := os.ReadFile(h.at("restored", "public")); string(doc) != "public" {
 		t.Errorf("what could be read: %q, %v", doc, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/minio/crc64nvme"
@@ -72,6 +73,13 @@ func (c *copies) why() error {
 		return core.Errorf(core.ErrInvalid, "no agent to read %s from", c.id)
 	}
 	return errors.Join(c.errs...)
+}
+
+// failed is why copies that are there are not used.
+func (c *copies) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(slices.DeleteFunc(slices.Clone(c.errs), func(err error) bool { return errors.Is(err, core.ErrNotFound) })...)
 }
 
 // drop gives up a copy that failed. It says whether another may be there.
@@ -225,19 +233,37 @@ func (p *Platform) Contents(ctx context.Context, id core.ID) (*archive.Reader, c
 
 func (c *copies) contents(ctx context.Context) (*archive.Reader, error) {
 	for {
-		toc := c.Backup().TOC
-		if toc == nil {
-			return nil, core.Errorf(core.ErrUnsupported, "%s was uploaded as it is, nothing inside it can be listed or restored: use download", c.id)
+		if err := c.packed(ctx); err != nil {
+			return nil, err
 		}
 		a, err := c.current(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r, err := archive.Open(ctx, c, *toc)
+		r, err := archive.Open(ctx, c, *c.Backup().TOC)
 		if err == nil || ctx.Err() != nil || !c.drop(a, err) {
 			return r, err
 		}
 	}
+}
+
+// packed goes on to a copy whose metadata knows what is inside. One that was
+// fetched and uploaded by hand has the same bytes and does not.
+func (c *copies) packed(ctx context.Context) error {
+	for c.Backup().TOC == nil {
+		a, err := c.current(ctx)
+		if err != nil {
+			return err
+		}
+		err = core.Errorf(core.ErrUnsupported, "%s was uploaded as it is, nothing inside it can be listed or restored: use download", c.id)
+		if !c.drop(a, err) {
+			return err
+		}
+		if _, err := c.current(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Download fetches the archive of a backup to a file, as core.Download does, from

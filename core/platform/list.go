@@ -66,15 +66,15 @@ func (p *Platform) nowhere(id core.ID, unasked error, n int) error {
 	return errors.Join(core.Errorf(core.ErrNotFound, "no backup %s at %s", id, strings.Join(names(p.Agents), ", ")), unasked)
 }
 
-// Latest returns the newest backup that some agent can give, of a job where one
-// is named. Where several jobs have backups one must be: ErrInvalid. unread says
+// Latest returns the newest backup that some agent can give and that can be
+// restored, of a job where one is named. A file that was uploaded as it is cannot. Where several jobs have backups one must be: ErrInvalid. unread says
 // what could not be read, so that there may be a newer one.
 func (p *Platform) Latest(ctx context.Context, job string) (id core.ID, unread, err error) {
 	l := p.List(ctx)
 	jobs := map[string]bool{}
 	var newest core.Backup
 	for _, row := range l.Rows {
-		if !row.readable() || job != "" && row.Backup.Job != job {
+		if !row.readable() || row.Backup.TOC == nil || job != "" && row.Backup.Job != job {
 			continue
 		}
 		jobs[row.Backup.Job] = true

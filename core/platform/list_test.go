@@ -38,7 +38,7 @@ func (s *shelf) List(context.Context) iter.Seq2[core.Backup, error] {
 }
 
 func backup(id, job string, at int64, bytes string) item {
-	return item{Backup: core.Backup{ID: core.ID(id), Job: job, Created: time.Unix(at, 0), SHA256: bytes}}
+	return item{Backup: core.Backup{ID: core.ID(id), Job: job, Created: time.Unix(at, 0), SHA256: bytes, TOC: &core.TOC{}}}
 }
 
 func TestListMerges(t *testing.T) {
@@ -83,6 +83,7 @@ func TestLatest(t *testing.T) {
 	}{
 		"newest by time":     {[]item{a, b}, "", "a", nil, nil},
 		"of a job":           {[]item{a, b, other}, "web", "a", nil, nil},
+		"a file as it is":    {[]item{b, {Backup: core.Backup{ID: "u", Job: "web", Created: time.Unix(9, 0)}}}, "", "b", nil, nil},
 		"several jobs":       {[]item{a, other}, "", "", nil, core.ErrInvalid},
 		"none":               {nil, "", "", nil, core.ErrNotFound},
 		"none of the job":    {[]item{a}, "x", "", nil, core.ErrNotFound},

@@ -84,6 +84,7 @@ type RestoreOptions struct {
 type Restored struct {
 	Backup  core.Backup
 	From    string // the agent that it came from, the last one where there were several
+	Failed  error  // why agents that were asked before it did not give it, if any
 	Entries int64
 	Size    int64 // bytes of content
 	Odd     int64

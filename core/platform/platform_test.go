@@ -565,7 +565,7 @@ func TestRestoreGoesOn(t *testing.T) {
 				return &cutArchive{a, 1000, reason, &cuts}
 			}}
 			got, err := w.Restore(t.Context(), report.Backup.ID, w.at("dest"), RestoreOptions{Below: w.source})
-			if err != nil || got.From != "two" || cuts.Load() == 0 {
+			if err != nil || got.From != "two" || cuts.Load() == 0 || !errors.Is(got.Failed, reason) {
 				t.Fatalf("restored %+v after %d cuts: %v", got, cuts.Load(), err)
 			}
 			same(t, w.source, w.at("dest"))
@@ -650,14 +650,52 @@ func TestReadsLittle(t *testing.T) {
 	}
 }
 
+// TestRestorePassesOverBareCopy has a copy first that was fetched and uploaded by
+// hand: the same bytes, and nothing that says what is inside.
+func TestRestorePassesOverBareCopy(t *testing.T) {
+	w := newWorld(t)
+	report, err := w.Run(t.Context(), w.job())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := report.Backup.ID
+	if _, err := w.Download(t.Context(), id, w.at("file.tar.zst")); err != nil {
+		t.Fatal(err)
+	}
+	bare := &Platform{Agents: []core.Agent{place(t, w.at("bare"))}, Env: w.Env}
+	if _, err := bare.Upload(t.Context(), w.at("file.tar.zst"), UploadOptions{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bare.Restore(t.Context(), id, w.at("no"), RestoreOptions{}); !errors.Is(err, core.ErrUnsupported) {
+		t.Errorf("restore from the bare copy alone: %v", err)
+	}
+	w.Agents = append(bare.Agents, w.Agents...)
+	for dest, o := range map[string]RestoreOptions{"all": {}, "some": {Files: []string{w.source}}} {
+		if _, err := w.Restore(t.Context(), id, w.at(dest), o); err != nil {
+			t.Error(err)
+		}
+		same(t, w.source, filepath.Join(w.at(dest), w.source))
+	}
+}
+
 func TestState(t *testing.T) {
 	now := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
-	e := &entry{record: record{Created: now, File: &fileID{Path: "/x", Size: 1}}}
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "content")
+	is, err := identify(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &entry{record: record{Created: now, File: is}}
 	if !e.unfinished(now.Add(keepUploads-1)) || e.unfinished(now.Add(keepUploads)) {
 		t.Error("an upload is kept for another time than said")
 	}
-	if e.File.same(&fileID{Path: "/x", Size: 2}) || !e.File.same(&fileID{Path: "/x", Size: 1}) || e.File.same(nil) {
-		t.Error("a changed file is the same")
+	write(t, file, "other content")
+	if e.unfinished(now) {
+		t.Error("an upload of a file that changed may be gone on with")
+	}
+	if err := os.Remove(file); err != nil || e.unfinished(now) {
+		t.Errorf("an upload of a file that is gone may be gone on with: %v", err)
 	}
 	st := &state{t.TempDir()}
 	id := core.ID("a")

@@ -29,8 +29,8 @@ func (p *Platform) Restore(ctx context.Context, id core.ID, dest string, o Resto
 		return Restored{}, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if c.Backup().TOC == nil {
-		return Restored{}, core.Errorf(core.ErrUnsupported, "%s was uploaded as it is, nothing inside it can be listed or restored: use download", id)
+	if err := c.packed(ctx); err != nil {
+		return Restored{}, err
 	}
 	r := &restore{copies: c, options: o}
 	for {
@@ -41,9 +41,10 @@ func (p *Platform) Restore(ctx context.Context, id core.ID, dest string, o Resto
 		failed, _ := c.current(ctx)
 		stats, err := r.fill(ctx, t)
 		if err == nil {
-			done := Restored{c.Backup(), c.agent(), stats.Entries, stats.ContentSize, stats.Odd, stats.Lost}
+			done := Restored{c.Backup(), c.agent(), c.failed(), stats.Entries, stats.ContentSize, stats.Odd, stats.Lost}
 			return done, t.publish()
 		}
+		err = fmt.Errorf("%s from %s: %w", id, c.agent(), err)
 		if err = errors.Join(err, t.discard()); !errors.Is(err, core.ErrDamaged) || !c.drop(failed, err) {
 			return Restored{}, err
 		}

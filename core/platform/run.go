@@ -208,6 +208,7 @@ func (r *run) archive(ctx context.Context, hooks []core.HookRun) error {
 		return err
 	}
 	b := r.draft
+	b.Lost = stats.Lost
 	b.ContentSize, b.Entries, b.TOC, b.Hooks = stats.ContentSize, stats.Entries, &stats.TOC, hooks
 	r.report.Backup = r.spool.seal(b)
 	r.report.Lost, r.report.Odd = stats.Lost, stats.Odd

@@ -233,8 +233,13 @@ func (e *entry) settle(clean []string) error {
 }
 
 // unfinished says whether the record is of an upload that may be gone on with.
+// A file that is another by now, or gone, cannot be gone on with.
 func (e *entry) unfinished(now time.Time) bool {
-	return e.File != nil && now.Sub(e.Created) < keepUploads
+	if e.File == nil || now.Sub(e.Created) >= keepUploads {
+		return false
+	}
+	is, err := identify(e.File.Path)
+	return err != nil && !errors.Is(err, fs.ErrNotExist) || e.File.same(is)
 }
 
 // same says whether two descriptions are of one file.
