@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/archive"
 	"github.com/offsite-backup/offsite/core/platform"
 )
 
@@ -58,19 +59,7 @@ func (a *app) places(option string, written []string) ([]place, error) {
 }
 
 func (p place) same(other place) bool {
-	return p.name == other.name || p.dir != "" && other.dir != "" && realPath(p.dir) == realPath(other.dir)
-}
-
-// realPath follows the links in the part of an absolute path that exists.
-func realPath(abs string) string {
-	real, err := filepath.EvalSymlinks(abs)
-	switch {
-	case err == nil:
-		return real
-	case filepath.Dir(abs) == abs:
-		return abs
-	}
-	return filepath.Join(realPath(filepath.Dir(abs)), filepath.Base(abs))
+	return p.name == other.name || p.dir != "" && other.dir != "" && archive.RealPath(p.dir) == archive.RealPath(other.dir)
 }
 
 // contains says whether a path is dir or lies in it.
@@ -232,7 +221,7 @@ func (p place) inside(path string) error {
 	if err != nil || p.dir == "" {
 		return err
 	}
-	if _, err := os.Lstat(abs); err == nil && contains(realPath(p.dir), realPath(abs)) {
+	if _, err := os.Lstat(abs); err == nil && contains(archive.RealPath(p.dir), archive.RealPath(abs)) {
 		return usagef("%s lies in --to %s, which is left out of the backup: store at another place, or a folder of its own such as %s",
 			path, p.written, filepath.Join(p.written, "copies"))
 	}

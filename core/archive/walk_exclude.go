@@ -94,15 +94,16 @@ func leave(paths []string) (ls []left, err error) {
 		if err != nil {
 			return nil, core.Errorf(core.ErrInvalid, "what to leave out: %w", err)
 		}
-		l := left{path: resolve(abs)}
+		l := left{path: RealPath(abs)}
 		l.info, _ = os.Stat(l.path)
 		ls = append(ls, l)
 	}
 	return ls, nil
 }
 
-// resolve follows the symbolic links in the part of a path that exists.
-func resolve(abs string) string {
+// RealPath follows the symbolic links in the part of an absolute path that exists:
+// two paths with one RealPath are one place, also when it is not made yet.
+func RealPath(abs string) string {
 	real, err := filepath.EvalSymlinks(abs)
 	switch {
 	case err == nil:
@@ -110,7 +111,7 @@ func resolve(abs string) string {
 	case filepath.Dir(abs) == abs:
 		return abs
 	}
-	return filepath.Join(resolve(filepath.Dir(abs)), filepath.Base(abs))
+	return filepath.Join(RealPath(filepath.Dir(abs)), filepath.Base(abs))
 }
 
 // is says whether info, found as base, is the left thing.
