@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -112,6 +113,33 @@ type Env struct {
 	Log       *slog.Logger      // for what is no result and no error
 	Limit     Limiter           // asked before bytes are sent or received; nil means no limit
 	Progress  func(Progress)    // told how far a transfer is; quick, safe for concurrent use
+	Patience  Patience          // how long it waits for its place
+}
+
+// Patience says how long an agent at the other end of a network waits for its
+// place. A zero field means the default.
+type Patience struct {
+	// Stall ends a request on which no byte has moved for so long, which may then
+	// be tried again. One on which bytes move may take as long as it takes. The
+	// default is a minute.
+	Stall time.Duration
+
+	// Retry is how long a request that failed is tried again, from its first failure
+	// to its last attempt; then the call answers with what went wrong. The default is
+	// five minutes. An agent to which its place has never answered gives up after
+	// ten seconds at most.
+	Retry time.Duration
+
+	// Total bounds one upload as a whole, with all that it waits for. The default is
+	// no bound.
+	Total time.Duration
+}
+
+// WithDefaults returns p with the defaults where it has nothing else.
+func (p Patience) WithDefaults() Patience {
+	p.Stall = cmp.Or(p.Stall, time.Minute)
+	p.Retry = cmp.Or(p.Retry, 5*time.Minute)
+	return p
 }
 
 // Dial opens a network connection.
@@ -152,6 +180,7 @@ func (e Env) WithDefaults() Env {
 	if e.Progress == nil {
 		e.Progress = func(Progress) {}
 	}
+	e.Patience = e.Patience.WithDefaults()
 	return e
 }
 
