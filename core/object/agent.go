@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/offsite-backup/offsite/core"
 )
@@ -60,6 +61,7 @@ type call struct {
 	op     string
 	id     core.ID
 	caller context.Context
+	cancel context.CancelCauseFunc
 	leave  func() // from here on Close does not wait for the call
 	end    func() // ends its context too
 }
@@ -67,7 +69,7 @@ type call struct {
 // begin starts a call, which ends with ctx and with the agent. The caller calls
 // end when it makes no more requests.
 func (a *Agent) begin(ctx context.Context, op string, id core.ID) (*call, error) {
-	c := &call{agent: a, op: op, id: id, caller: ctx}
+	c := &call{Context: ctx, agent: a, op: op, id: id, caller: ctx}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -78,7 +80,7 @@ func (a *Agent) begin(ctx context.Context, op string, id core.ID) (*call, error)
 	}
 	a.running.Add(1)
 	inner, cancel := context.WithCancelCause(ctx)
-	c.Context = inner
+	c.Context, c.cancel = inner, cancel
 	unhook := context.AfterFunc(a.root, func() { cancel(core.ErrClosed) })
 	c.leave = sync.OnceFunc(a.running.Done)
 	c.end = func() {
@@ -87,6 +89,17 @@ func (a *Agent) begin(ctx context.Context, op string, id core.ID) (*call, error)
 		c.leave()
 	}
 	return c, nil
+}
+
+var errOver = errors.New("not through after")
+
+// limit ends the call after d, 0 meaning never. The caller calls stop.
+func (c *call) limit(d time.Duration) (stop func()) {
+	if d == 0 {
+		return func() {}
+	}
+	timer := time.AfterFunc(d, func() { c.cancel(core.Errorf(core.ErrUnavailable, "%w %v", errOver, d)) })
+	return func() { timer.Stop() }
 }
 
 // error says what a call's error means to its caller: the caller's own reason
@@ -100,6 +113,8 @@ func (c *call) error(err error) error {
 		return context.Cause(c.caller)
 	case c.agent.root.Err() != nil:
 		err = core.ErrClosed
+	case errors.Is(context.Cause(c.Context), errOver):
+		err = context.Cause(c.Context)
 	}
 	e := core.Error{Kind: core.ErrUnavailable, Err: err}
 	var kind core.ErrorKind

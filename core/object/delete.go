@@ -30,28 +30,59 @@ func (c *call) delete() error {
 	if _, err := store.Stat(c, metaKey(c.id)); err != nil {
 		return err
 	}
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	if err := c.unprotected(keys); err != nil {
+		return err
+	}
 	if err := c.mark(); err != nil {
 		return err
 	}
-	if err := store.Delete(c, metaKey(c.id)); err != nil {
-		return err
-	}
-	// The metadata may be damaged, so the archive is found by its id.
-	var archives []string
-	for o, err := range store.List(c, dataPrefix+string(c.id), "") {
-		if err != nil {
-			return err
-		}
-		if dataID(o.Key) == c.id {
-			archives = append(archives, o.Key)
-		}
-	}
-	for _, key := range archives {
+	for _, key := range keys {
 		if err := store.Delete(c, key); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// keys are what the backup consists of, in the order in which it goes. The metadata
+// may be damaged, so the archive is found by its id.
+func (c *call) keys() ([]string, error) {
+	keys := []string{metaKey(c.id)}
+	for o, err := range c.agent.store.List(c, dataPrefix+string(c.id), "") {
+		if err != nil {
+			return nil, err
+		}
+		if dataID(o.Key) == c.id {
+			keys = append(keys, o.Key)
+		}
+	}
+	return keys, nil
+}
+
+// unprotected answers ErrLocked where the place protects one of keys.
+func (c *call) unprotected(keys []string) error {
+	p, ok := c.agent.store.(Protector)
+	if !ok {
+		return nil
+	}
+	var last time.Time
+	for _, key := range keys {
+		until, err := p.Protected(c, key)
+		if err != nil {
+			return err
+		}
+		if until.After(last) {
+			last = until
+		}
+	}
+	if !last.After(c.agent.env.Now()) {
+		return nil
+	}
+	return &core.Error{Kind: core.ErrLocked, Until: last, Detail: "it may be deleted from " + last.UTC().Format(time.RFC3339) + " on"}
 }
 
 // A goneMark is the content of the object gone/<id>.

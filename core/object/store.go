@@ -73,6 +73,14 @@ type Settler interface {
 	Settled(ctx context.Context, key string) error
 }
 
+// A Protector is a Store whose place may protect objects from being deleted.
+type Protector interface {
+	// Protected returns until when the object under a key is protected, the zero time
+	// where it is not, or ErrLocked where it is and nobody knows until when. An object
+	// that is not there is not protected.
+	Protected(ctx context.Context, key string) (until time.Time, err error)
+}
+
 // An Object is one version of a stored object.
 type Object struct {
 	Key      string

@@ -27,6 +27,7 @@ func (a *Agent) Upload(ctx context.Context, src core.Source) error {
 	if err := draft.ValidateDraft(); err != nil {
 		return c.error(err)
 	}
+	defer c.limit(a.env.Patience.Total)()
 	u := &upload{call: c, src: src, draft: draft}
 	err = u.run()
 	if source := u.failed.load(); err != nil && source != nil {

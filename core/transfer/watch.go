@@ -1,0 +1,115 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// A Watch ends one request on which nothing moves, and lets one on which bytes
+// move go on for ever. It is for one goroutine, but for Moved and the bodies.
+type Watch struct {
+	context.Context // the request's
+	cancel          context.CancelCauseFunc
+	timer           *time.Timer
+	stall           time.Duration
+	kept            bool
+
+	mu     sync.Mutex
+	source error // of a body
+}
+
+// Watch begins to watch a request. The caller calls End.
+func (r *Retry) Watch(ctx context.Context) *Watch {
+	w := &Watch{stall: r.Patience.Stall}
+	if !r.answered.Load() {
+		w.stall = min(w.stall, 2*unansweredRetry)
+	}
+	w.Context, w.cancel = context.WithCancelCause(ctx)
+	w.start()
+	return w
+}
+
+var errStalled = errors.New("no answer, and not a byte moved,")
+
+func (w *Watch) start() {
+	stalled := core.Errorf(core.ErrUnavailable, "%w for %v", errStalled, w.stall)
+	w.timer = time.AfterFunc(w.stall, func() { w.cancel(stalled) })
+}
+
+// Slow waits ten times as long: for a request whose answer may take its time.
+func (w *Watch) Slow() {
+	w.timer.Stop()
+	w.stall *= 10
+	w.start()
+}
+
+// Moved says that something moved just now.
+func (w *Watch) Moved() { w.timer.Reset(w.stall) }
+
+// Pause stops the clock until Moved: what is waited for now is not the place.
+func (w *Watch) Pause() { w.timer.Stop() }
+
+// Keep ends the watch and not the context, which then ends with the caller's: for
+// a request that answers with something that lives on.
+func (w *Watch) Keep() {
+	w.timer.Stop()
+	w.kept = true
+}
+
+// End ends the watch and the request's context.
+func (w *Watch) End() {
+	w.timer.Stop()
+	if !w.kept {
+		w.cancel(nil)
+	}
+}
+
+// Error says why a request failed: for a source that cannot be read, for a stall,
+// or for err, as the provider's library put it.
+func (w *Watch) Error(err error) error {
+	if err == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.source != nil {
+		return w.source
+	}
+	if cause := context.Cause(w); errors.Is(cause, errStalled) {
+		return cause
+	}
+	return err
+}
+
+// Body is body, each read of which is a sign of life. The time that it takes to
+// read is the source's, not the place's.
+func (w *Watch) Body(body *io.SectionReader) *io.SectionReader {
+	return io.NewSectionReader(watchedBody{w, body}, 0, body.Size())
+}
+
+type watchedBody struct {
+	watch *Watch
+	body  io.ReaderAt
+}
+
+func (b watchedBody) ReadAt(p []byte, off int64) (int, error) {
+	b.watch.Pause()
+	defer b.watch.Moved()
+	n, err := b.body.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) && b.watch.Err() == nil {
+		b.watch.broken(err)
+	}
+	return n, err
+}
+
+// broken remembers a source's error, which no other attempt mends.
+func (w *Watch) broken(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.source = err
+}
