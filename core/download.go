@@ -99,13 +99,22 @@ func (d *download) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// ensure fetches range i unless the file has it from an earlier try.
+// ensure fetches range i unless the file has it from an earlier try. One that
+// comes damaged is fetched once more: bytes flip on their way too.
 func (d *download) ensure(ctx context.Context, i int) error {
 	off := int64(i) * d.step
 	n := min(d.step, d.backup.Size-off)
 	if d.has(ctx, i, off, n) {
 		return nil
 	}
+	err := d.fetch(ctx, off, n)
+	if errors.Is(err, ErrDamaged) {
+		err = d.fetch(ctx, off, n)
+	}
+	return err
+}
+
+func (d *download) fetch(ctx context.Context, off, n int64) error {
 	r, err := d.archive.Range(ctx, off, n)
 	if err != nil {
 		return err

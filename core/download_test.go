@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -192,6 +193,27 @@ func TestDownloadDamaged(t *testing.T) {
 	}
 	wantFile(t, path, threeChunks())
 	wantNoFile(t, partial)
+}
+
+// A byte may flip on its way: that chunk is fetched once more.
+func TestDownloadFlippedOnce(t *testing.T) {
+	agent := newMemory()
+	agent.put(t, "a", threeChunks())
+	var flipped atomic.Bool
+	agent.reader = func(_ context.Context, off int64, r io.Reader) io.Reader {
+		if off == chunk && flipped.CompareAndSwap(false, true) {
+			return io.MultiReader(io.LimitReader(r, 10), before(func() error { return core.ErrDamaged }))
+		}
+		return r
+	}
+	path, _ := target(t)
+	if _, err := core.Download(t.Context(), agent, "a", path); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, path, threeChunks())
+	if offs := agent.asked(); len(offs) != 4 {
+		t.Errorf("fetched %v", offs)
+	}
 }
 
 // An agent that checks nothing, or gives too little or too much, gets nothing past
