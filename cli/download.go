@@ -35,7 +35,7 @@ func (a *app) downloadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.read(ctx, from, func(s *session) error { return a.download(ctx, s, id, args[1]) })
+			return a.fetch(ctx, from, func(s *session, shown func()) error { return a.download(ctx, s, id, args[1], shown) })
 		}),
 	}
 	fromOption(cmd, &from)
@@ -43,8 +43,9 @@ func (a *app) downloadCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) download(ctx context.Context, s *session, id core.ID, file string) error {
+func (a *app) download(ctx context.Context, s *session, id core.ID, file string, shown func()) error {
 	b, err := s.Download(ctx, id, file)
+	shown()
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/archive"
@@ -136,12 +137,24 @@ func (s *session) close() error {
 }
 
 // read runs f over the places of --from.
-func (a *app) read(ctx context.Context, from []string, f func(*session) error) (err error) {
+func (a *app) read(ctx context.Context, from []string, f func(*session) error) error {
+	return a.readShown(ctx, from, silent{}, f)
+}
+
+// fetch is read, and shows how far it is until f calls shown.
+func (a *app) fetch(ctx context.Context, from []string, f func(s *session, shown func()) error) error {
+	m := a.newMeter()
+	shown := sync.OnceFunc(m.close)
+	defer shown()
+	return a.readShown(ctx, from, m, func(s *session) error { return f(s, shown) })
+}
+
+func (a *app) readShown(ctx context.Context, from []string, m meter, f func(*session) error) (err error) {
 	places, err := a.places("from", from)
 	if err != nil {
 		return err
 	}
-	s, err := a.connect(ctx, places, nil)
+	s, err := a.connect(ctx, places, m.update)
 	if err != nil {
 		return err
 	}

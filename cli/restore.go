@@ -58,7 +58,7 @@ func (a *app) restoreCommand() *cobra.Command {
 			if slices.Contains(o.Files, "") || o.Below == "" && cmd.Flags().Changed("below") {
 				return usagef("an empty path: leave --file and --below out to restore everything")
 			}
-			return a.read(ctx, o.from, func(s *session) error { return a.restore(ctx, s, args[0], args[1], o) })
+			return a.fetch(ctx, o.from, func(s *session, shown func()) error { return a.restore(ctx, s, args[0], args[1], o, shown) })
 		})
 	fromOption(cmd, &o.from)
 	f := cmd.Flags()
@@ -73,7 +73,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) restore(ctx context.Context, s *session, which, dest string, o restoreOptions) error {
+func (a *app) restore(ctx context.Context, s *session, which, dest string, o restoreOptions, shown func()) error {
 	id, unread, err := resolveID(ctx, s, which, o.job)
 	if err != nil {
 		return err
@@ -86,6 +86,7 @@ func (a *app) restore(ctx context.Context, s *session, which, dest string, o res
 	o.Files, o.Below = insideNames(o.Files), insideName(o.Below)
 	done, err := s.Restore(ctx, id, dest, o.RestoreOptions)
 	odd.close()
+	shown()
 	if err != nil {
 		return err
 	}

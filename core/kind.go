@@ -155,7 +155,7 @@ type Limiter interface {
 type Progress struct {
 	Agent string
 	ID    ID
-	Done  int64 // bytes stored so far, those of an earlier try included; less again after a new start
+	Done  int64 // bytes stored so far, those of an earlier try included, or read; less again after a new start
 	Total int64 // bytes in all, or 0 while that is not known
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/minio/crc64nvme"
 
@@ -21,7 +22,7 @@ func (a *Agent) Open(ctx context.Context, id core.ID) (core.Archive, error) {
 	if err != nil {
 		return nil, c.error(err)
 	}
-	return &archive{a, b, o}, nil
+	return &archive{agent: a, backup: b, object: o}, nil
 }
 
 // An archive is one stored archive.
@@ -29,6 +30,11 @@ type archive struct {
 	agent  *Agent
 	backup core.Backup
 	object Object
+	read   atomic.Int64 // bytes of all its ranges
+}
+
+func (r *archive) progress(n int) {
+	r.agent.env.Progress(core.Progress{Agent: r.agent.Name(), ID: r.backup.ID, Done: r.read.Add(int64(n)), Total: r.backup.Size})
 }
 
 func (r *archive) Backup() core.Backup { return r.backup }
@@ -48,7 +54,7 @@ func (r *archive) Range(ctx context.Context, off, n int64) (io.ReadCloser, error
 		c.end()
 		return nil, c.error(core.Errorf(core.ErrInvalid, "%d bytes from %d are not in an archive of %d", n, off, r.backup.Size))
 	}
-	rd := &reader{call: c, left: n, check: core.NewCheck(r.backup, off, n, crc64nvme.New())}
+	rd := &reader{call: c, archive: r, left: n, check: core.NewCheck(r.backup, off, n, crc64nvme.New())}
 	if n > 0 {
 		rd.body, err = r.agent.store.Range(c, r.object, off, n)
 	}
@@ -63,10 +69,11 @@ func (r *archive) Range(ctx context.Context, off, n int64) (io.ReadCloser, error
 // A reader is one range on its way. Close of the agent ends it.
 type reader struct {
 	*call
-	body  io.ReadCloser // nil for no bytes
-	left  int64
-	check *core.Check
-	err   error // what every further Read answers
+	archive *archive
+	body    io.ReadCloser // nil for no bytes
+	left    int64
+	check   *core.Check
+	err     error // what every further Read answers
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -82,6 +89,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 	n, err := r.body.Read(p)
 	r.left -= int64(n)
+	r.archive.progress(n)
 	if _, bad := r.check.Write(p[:n]); bad != nil {
 		err = bad
 	} else if r.left == 0 {

@@ -260,3 +260,20 @@ func TestSettles(t *testing.T) {
 		}
 	}
 }
+
+// TestReadingIsTold in the end as the whole archive.
+func TestReadingIsTold(t *testing.T) {
+	m := newMemory()
+	body := content(3, 200<<10)
+	if err := open(t, m, core.Env{}).Upload(t.Context(), source(t, id, body)); err != nil {
+		t.Fatal(err)
+	}
+	var told core.Progress
+	a := open(t, m, core.Env{Progress: func(p core.Progress) { told = p }})
+	if _, err := download(t, a, id); err != nil {
+		t.Fatal(err)
+	}
+	if want := (core.Progress{Agent: "mem", ID: id, Done: 200 << 10, Total: 200 << 10}); told != want {
+		t.Errorf("told %+v, want %+v", told, want)
+	}
+}
