@@ -23,11 +23,13 @@ const (
 type agent struct {
 	name   string
 	prefix string // of every key, with a slash at its end
-	ask    transport
+	ask    roundTrip
+	hangUp func() // ends connections
 	gate   conformance.Gate
 	now    func() time.Time
 	state  string // the file with what sweeps saw; "" for none
 	tokens func() string
+	total  time.Duration // of one upload; 0 means no bound
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -50,9 +52,15 @@ func (a *agent) begin(ctx context.Context) (context.Context, func(), error) {
 		return nil, nil, context.Cause(ctx)
 	}
 	a.runs.Add(1)
+	ctx, cancel := a.bound(ctx)
+	return ctx, func() { cancel(); a.runs.Done() }, nil
+}
+
+// bound is ctx, which ends with Close too.
+func (a *agent) bound(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(a.life, func() { cancel(context.Cause(a.life)) })
-	return ctx, func() { stop(); cancel(nil); a.runs.Done() }, nil
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // Close is core.Agent's.
@@ -62,6 +70,7 @@ func (a *agent) Close() error {
 	a.mu.Unlock()
 	a.end(core.ErrClosed)
 	a.runs.Wait()
+	a.hangUp()
 	return nil
 }
 
@@ -101,16 +110,17 @@ func (a *agent) step(ctx context.Context, s conformance.Step, q request) (respon
 	if err := a.pass(s); err != nil {
 		return response{}, err
 	}
-	q.Key = a.prefix + q.Key
-	if q.After != "" {
-		q.After = a.prefix + q.After
-	}
-	r := a.ask(q)
+	key := q.Key
+	q.Key = a.prefix + key
+	r := a.ask(ctx, q)
 	for i := range r.Keys {
 		r.Keys[i] = strings.TrimPrefix(r.Keys[i], a.prefix)
 	}
-	if r.Err != "" {
-		return r, fmt.Errorf("%s: %w", strings.TrimPrefix(q.Key, a.prefix), r.Err)
+	switch {
+	case r.Err != nil && ctx.Err() != nil:
+		return r, context.Cause(ctx)
+	case r.Err != nil:
+		return r, fmt.Errorf("%s: %w", key, r.Err)
 	}
 	return r, nil
 }
@@ -151,25 +161,28 @@ func archiveOf(key string) (core.ID, bool) {
 	return core.ID(base), ok && err == nil && want == key
 }
 
-// keys yields all keys that begin with prefix, page by page.
+// keys yields all keys that begin with prefix, page by page. A page may be empty
+// and not the last.
 func (a *agent) keys(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		after := ""
 		for {
 			r, err := a.step(ctx, conformance.Step{Op: conformance.StepList, Key: prefix}, request{Op: list, Key: prefix, After: after, Max: Page})
-			if err != nil {
-				yield("", err)
-				return
+			if err == nil && r.More && (r.Next == "" || r.Next == after) {
+				err = core.Errorf(core.ErrUnavailable, "a page of the list is not the last, and does not say where the next one begins")
 			}
 			for _, k := range r.Keys {
 				if !yield(k, nil) {
 					return
 				}
 			}
-			if len(r.Keys) == 0 {
+			if err != nil {
+				yield("", err)
+			}
+			if err != nil || !r.More {
 				return
 			}
-			after = r.Keys[len(r.Keys)-1]
+			after = r.Next
 		}
 	}
 }

@@ -22,7 +22,7 @@ type mutant struct {
 
 // A rig is the reference's target, taken apart: what a mutant changes of it.
 type rig struct {
-	ask    func(transport) transport                                                     // below the agent, not below the back door
+	ask    func(roundTrip) roundTrip                                                     // below the agent, not below the back door
 	gate   func(conformance.Gate) conformance.Gate                                       // asked by the agent
 	agent  func(inner core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken // around the agent
 	space  func(conformance.Namespace) conformance.Namespace
@@ -31,12 +31,17 @@ type rig struct {
 	ending <-chan struct{} // closed when the test ends
 }
 
-func (r *rig) target(ask transport, whole conformance.Target) conformance.Target {
-	agentAsk := ask
+func (r *rig) below(ask roundTrip) roundTrip {
 	if r.ask != nil {
-		agentAsk = r.ask(ask)
+		return r.ask(ask)
 	}
-	faulty := target(agentAsk).OpenFaulty
+	return ask
+}
+
+// target breaks the target of a place.
+func (r *rig) target(place *Place, whole conformance.Target) conformance.Target {
+	ask := r.below(place.do)
+	faulty := targetOf(func(core.Env) (roundTrip, func(), error) { return ask, func() {}, nil }).OpenFaulty
 	whole.OpenFaulty = func(ctx context.Context, ns conformance.Namespace, env core.Env, gate conformance.Gate) (core.Agent, error) {
 		if r.gate != nil {
 			gate = r.gate(gate)
@@ -190,11 +195,16 @@ func (r *ranged) Range(ctx context.Context, off, n int64) (io.ReadCloser, error)
 	return r.f(r.archive, ctx, off, n, in), nil
 }
 
+// asked is a roundTrip of a context that is known.
+type asked = func(request) response
+
 // onPlace breaks what the agent asks its place.
-func onPlace(f func(q request, ask transport) response) func(*rig) {
+func onPlace(f func(q request, ask asked) response) func(*rig) {
 	return func(r *rig) {
-		r.ask = func(ask transport) transport {
-			return func(q request) response { return f(q, ask) }
+		r.ask = func(ask roundTrip) roundTrip {
+			return func(ctx context.Context, q request) response {
+				return f(q, func(q request) response { return ask(ctx, q) })
+			}
 		}
 	}
 }

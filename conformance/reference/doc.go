@@ -3,6 +3,8 @@
 // shares no code with the agents that people use. Its tests have the agents that
 // are broken on purpose.
 //
-// A Place outlives the agents on it. To be used by a process that gets killed, it
-// is served over a loopback connection: see Serve and Dial.
+// A Place outlives the agents on it. Serve puts it behind HTTP, and At is the agent
+// at the other end: for processes that get killed, and for networks that fail.
+// The agent itself is the same. Below it stands either the Place or a client of
+// one, which alone knows of retries, stalls and connections.
 package reference

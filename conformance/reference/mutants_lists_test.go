@@ -14,20 +14,20 @@ import (
 
 func brokenLists() []mutant {
 	return []mutant{
-		{name: "one page alone", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask transport) response {
+		{name: "one page alone", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask asked) response {
 			if q.Op == list && q.After != "" {
 				return response{}
 			}
 			return ask(q)
 		})},
-		{name: "loses one at the edge of a page", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask transport) response {
+		{name: "loses one at the edge of a page", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask asked) response {
 			r := ask(q)
 			if q.Op == list && q.After != "" && len(r.Keys) > 0 {
 				r.Keys = r.Keys[1:]
 			}
 			return r
 		})},
-		{name: "repeats one at the edge of a page", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask transport) response {
+		{name: "repeats one at the edge of a page", kills: "E01", also: []string{"A02", "C07", "C11", "E02", "E03", "E05", "E09", "H01", "H05", "L01", "L02"}, with: onPlace(func(q request, ask asked) response {
 			r := ask(q)
 			if q.Op == list && q.After != "" && len(r.Keys) > 0 {
 				r.Keys = append([]string{q.After}, r.Keys...)
@@ -60,7 +60,7 @@ func brokenLists() []mutant {
 				}
 			}
 		})},
-		{name: "an odd marker is not escaped", kills: "E09", with: onPlace(func(q request, ask transport) response {
+		{name: "an odd marker is not escaped", kills: "E09", with: onPlace(func(q request, ask asked) response {
 			q.After = strings.NewReplacer(" ", "~", "+", "~", "%", "~", "&", "~").Replace(q.After)
 			return ask(q)
 		})},
@@ -105,7 +105,7 @@ func silentEnd(silent func(error) bool) func(*rig) {
 func byNumber(r *rig) {
 	var mu sync.Mutex
 	had := map[string]int{}
-	onPlace(func(q request, ask transport) response {
+	onPlace(func(q request, ask asked) response {
 		if q.Op != list {
 			return ask(q)
 		}

@@ -23,7 +23,7 @@ func brokenPlaces() []mutant {
 		})},
 		{name: "does not sync files", kills: "C13", with: skipping(conformance.StepSync)},
 		{name: "does not sync folders", kills: "C13", with: skipping(conformance.StepSyncDir)},
-		{name: "cuts long names", kills: "L01", with: onPlace(func(q request, ask transport) response {
+		{name: "cuts long names", kills: "L01", with: onPlace(func(q request, ask asked) response {
 			i := strings.LastIndex(q.Key, "/")
 			if name := q.Key[i+1:]; len(name) > 100 && strings.HasPrefix(name, "xxx") {
 				q.Key = q.Key[:i+101]
@@ -34,7 +34,7 @@ func brokenPlaces() []mutant {
 			b, err := a.Get(ctx, id)
 			return b, kindly(err, core.ErrInvalid, core.ErrNotFound)
 		})},
-		{name: "folds the case of names", kills: "L02", also: []string{"L01", "L05"}, with: onPlace(func(q request, ask transport) response {
+		{name: "folds the case of names", kills: "L02", also: []string{"L01", "L05"}, with: onPlace(func(q request, ask asked) response {
 			i := strings.LastIndex(q.Key, "/")
 			if name := q.Key[i+1:]; q.Op != list && len(name) < 10 {
 				q.Key = q.Key[:i+1] + strings.ToLower(name)
@@ -76,15 +76,15 @@ func brokenPlaces() []mutant {
 				return a.(core.Sweeper).Sweep(ctx, own)
 			}}
 		})},
-		{name: "files that others may read", kills: "M04", with: onPlace(func(q request, ask transport) response {
+		{name: "files that others may read", kills: "M04", with: onPlace(func(q request, ask asked) response {
 			if q.Mode != 0 {
 				q.Mode = 0o644
 			}
 			return ask(q)
 		})},
-		{name: "leaves a temporary object that it does not list", kills: "Q03", also: []string{"C07", "C08"}, with: onPlace(func(q request, ask transport) response {
+		{name: "leaves a temporary object that it does not list", kills: "Q03", also: []string{"C07", "C08"}, with: onPlace(func(q request, ask asked) response {
 			if q.Op == commit {
-				ask(request{Op: putPart, Key: q.Key + "-copy", Token: q.Token, Sums: make([]core.CRC64, 1)})
+				ask(request{Op: begin, Key: q.Key + "-copy", Token: q.Token})
 			}
 			return ask(q)
 		})},

@@ -25,15 +25,9 @@ func (m mutant) check(t *testing.T, selected func(conformance.Case) bool) confor
 	t.Cleanup(func() { close(ending) })
 	r := &rig{ending: ending}
 	m.with(r)
-	agentAsk := transport(place.do)
-	if r.ask != nil {
-		agentAsk = r.ask(place.do)
-	}
-	whole := served(t, place.do)
-	if r.ask != nil { // a child is as broken as its parent
-		whole.Crash = served(t, agentAsk).Crash
-	}
-	broken := r.target(place.do, whole)
+	whole := served(t, place, place.do)
+	whole.Crash = served(t, place, r.below(place.do)).Crash // a child is as broken as its parent
+	broken := r.target(place, whole)
 	broken.Select, broken.Seed = selected, mutantSeed
 	return conformance.Check(context.Background(), broken)
 }

@@ -3,6 +3,8 @@ package reference
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -24,43 +26,56 @@ type Place struct {
 }
 
 type object struct {
-	data    []byte
+	data    []byte // never changed
 	version int64
 	mode    fs.FileMode
 }
 
 // An upload is one object in the making.
-type upload struct{ Key, Token string }
+type upload struct {
+	Key   string `json:"key"`
+	Token string `json:"token"`
+}
 
+// A part is a piece of one. One without bytes is not there.
 type part struct {
 	data []byte
 	sum  core.CRC64
 }
 
-// A request is what an agent asks a place, and a response what it says. They are
-// plain values, so that they can go over a wire.
+// A held is what a place says of a part that it holds.
+type held struct {
+	Index int        `json:"index"`
+	Size  int        `json:"size"`
+	Sum   core.CRC64 `json:"crc64nvme"`
+}
+
+// A request is what an agent asks a place, and a response what it says.
 type request struct {
 	Op     op
 	Key    string // the object, or the prefix of a list
 	Token  string // the upload
-	After  string // where a list goes on
+	After  string // the mark with which the page before ended
 	Max    int    // entries in a page
-	Off, N int64
-	Index  int // of a part
+	Off, N int64  // N < 0 means to the end
+	Index  int    // of a part
 	Data   []byte
-	Sums   []core.CRC64 // of all parts, for a commit
+	Sums   []core.CRC64 // of Data, or of all parts for a commit
 	Pinned int64        // the version that a read is for; 0 means any
 	Mode   fs.FileMode
 }
 
 type response struct {
-	Data    []byte
+	Body    io.ReadCloser // of get; the caller closes it
 	Keys    []string
+	More    bool   // whether there are keys after these
+	Next    string // the mark with which they are asked for
 	Uploads []upload
+	Parts   []held
 	Mode    fs.FileMode
 	Size    int64
 	Version int64
-	Err     core.ErrorKind
+	Err     error
 }
 
 type op string
@@ -72,6 +87,7 @@ const (
 	stat    op = "stat"
 	list    op = "list"
 	remove  op = "remove"
+	begin   op = "begin" // an upload in parts
 	putPart op = "put part"
 	parts   op = "parts"
 	commit  op = "commit"
@@ -79,15 +95,16 @@ const (
 	uploads op = "uploads"
 )
 
-// A transport answers requests: a Place, or a connection to one.
-type transport func(request) response
+// A roundTrip answers requests: a Place, or a client of one.
+type roundTrip func(context.Context, request) response
 
-func (p *Place) do(q request) response {
+func (p *Place) do(_ context.Context, q request) response {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.objects == nil {
 		p.objects, p.uploads = map[string]object{}, map[upload][]part{}
 	}
+	u := upload{q.Key, q.Token}
 	switch q.Op {
 	case put, replace:
 		return p.put(q)
@@ -98,14 +115,19 @@ func (p *Place) do(q request) response {
 	case remove:
 		delete(p.objects, q.Key)
 		return response{}
+	case begin:
+		if _, begun := p.uploads[u]; !begun {
+			p.uploads[u] = nil
+		}
+		return response{}
 	case putPart:
-		return p.putPart(q)
+		return p.putPart(u, q)
 	case parts:
-		return p.parts(q)
+		return p.parts(u)
 	case commit:
-		return p.commit(q)
+		return p.commit(u, q)
 	case abort:
-		delete(p.uploads, upload{q.Key, q.Token})
+		delete(p.uploads, u)
 		return response{}
 	case uploads:
 		return p.listUploads(q)
@@ -132,14 +154,46 @@ func (p *Place) get(q request) response {
 		return response{Err: core.ErrChanged}
 	case q.Op == stat:
 		return response{Size: size, Version: o.version, Mode: o.mode}
+	case q.Off > size:
+		return response{Err: core.ErrInvalid}
 	}
-	n := q.N
-	if n < 0 {
-		n = size - q.Off
+	end := min(size, q.Off+q.N)
+	if q.N < 0 {
+		end = size
 	}
-	return response{Data: bytes.Clone(o.data[q.Off:min(size, q.Off+n)]), Size: size, Version: o.version}
+	return response{Body: &body{p, q.Key, o.version, q.Off, end}, Size: size, Version: o.version}
 }
 
+// A body is an object on its way out. It is looked up anew for each piece: a
+// version that is not there any more breaks off.
+type body struct {
+	place    *Place
+	key      string
+	version  int64
+	off, end int64
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.off >= b.end {
+		return 0, io.EOF
+	}
+	b.place.mu.Lock()
+	o, ok := b.place.objects[b.key]
+	b.place.mu.Unlock()
+	switch {
+	case !ok:
+		return 0, core.ErrNotFound
+	case o.version != b.version:
+		return 0, core.ErrChanged
+	}
+	n := copy(p[:min(len(p), PartSize)], o.data[b.off:b.end])
+	b.off += int64(n)
+	return n, nil
+}
+
+func (b *body) Close() error { return nil }
+
+// list answers with a page. Its mark is the last key.
 func (p *Place) list(q request) response {
 	var keys []string
 	for k := range p.objects {
@@ -148,7 +202,10 @@ func (p *Place) list(q request) response {
 		}
 	}
 	slices.Sort(keys)
-	return response{Keys: keys[:min(len(keys), q.Max)]}
+	if len(keys) <= q.Max {
+		return response{Keys: keys}
+	}
+	return response{Keys: keys[:q.Max], More: true, Next: keys[q.Max-1]}
 }
 
 func (p *Place) listUploads(q request) response {
@@ -164,46 +221,53 @@ func (p *Place) listUploads(q request) response {
 	return response{Uploads: all}
 }
 
-func (p *Place) putPart(q request) response {
-	u := upload{q.Key, q.Token}
-	all := p.uploads[u]
+// putPart keeps a part whose bytes are those of its checksum, if it came with one.
+func (p *Place) putPart(u upload, q request) response {
+	all, ok := p.uploads[u]
+	sum := core.CRC64(crc64nvme.Checksum(q.Data))
+	switch {
+	case !ok:
+		return response{Err: core.ErrNotFound}
+	case len(q.Sums) > 0 && q.Sums[0] != sum:
+		return response{Err: errFlipped}
+	}
 	if missing := q.Index + 1 - len(all); missing > 0 {
 		all = append(all, make([]part, missing)...)
 	}
-	crc := crc64nvme.New()
-	crc.Write(q.Data)
-	if len(q.Sums) != 1 || q.Sums[0] != core.CRC64(crc.Sum64()) {
-		return response{Err: core.ErrChanged}
-	}
-	all[q.Index] = part{bytes.Clone(q.Data), q.Sums[0]}
+	all[q.Index] = part{bytes.Clone(q.Data), sum}
 	p.uploads[u] = all
 	return response{}
 }
 
-// parts says how many bytes an upload holds, from its start without a gap.
-func (p *Place) parts(q request) response {
-	var size int64
-	for _, one := range p.uploads[upload{q.Key, q.Token}] {
-		size += int64(len(one.data))
+// errFlipped is of kind ErrUnavailable: the same bytes, sent again, may arrive.
+var errFlipped = core.Errorf(core.ErrUnavailable, "the bytes that arrived are not those of their checksum")
+
+func (p *Place) parts(u upload) (r response) {
+	for i, one := range p.uploads[u] {
+		if len(one.data) > 0 {
+			r.Parts = append(r.Parts, held{i, len(one.data), one.sum})
+			r.Size += int64(len(one.data))
+		}
 	}
-	return response{Size: size}
+	return r
 }
 
-func (p *Place) commit(q request) response {
-	u := upload{q.Key, q.Token}
-	all := p.uploads[u]
-	var data []byte
-	if len(all) != len(q.Sums) {
-		return response{Err: core.ErrChanged}
+// commit makes an object of the first parts of an upload, which must be those that
+// were sent.
+func (p *Place) commit(u upload, q request) response {
+	all, ok := p.uploads[u]
+	if !ok {
+		return response{Err: core.ErrNotFound}
 	}
-	for i, one := range all {
-		if one.sum != q.Sums[i] {
+	var data []byte
+	for i, sum := range q.Sums {
+		if i >= len(all) || all[i].sum != sum {
 			return response{Err: core.ErrChanged}
 		}
-		data = append(data, one.data...)
+		data = append(data, all[i].data...)
 	}
 	r := p.put(request{Op: put, Key: q.Key, Data: data, Mode: q.Mode})
-	if r.Err == "" {
+	if r.Err == nil {
 		delete(p.uploads, u)
 	}
 	return r

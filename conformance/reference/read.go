@@ -30,12 +30,22 @@ func (a *agent) read(ctx context.Context, id core.ID) (core.Backup, error) {
 	return b, err
 }
 
+// fetch reads a small object.
+func (a *agent) fetch(ctx context.Context, key string) (response, []byte, error) {
+	r, err := a.step(ctx, conformance.Step{Op: conformance.StepRead, Key: key}, request{Op: get, Key: key, N: -1})
+	if err != nil {
+		return r, nil, err
+	}
+	data, err := io.ReadAll(r.Body)
+	return r, data, errors.Join(err, r.Body.Close())
+}
+
 func (a *agent) readPinned(ctx context.Context, id core.ID) (core.Backup, int64, error) {
-	doc, err := a.step(ctx, conformance.Step{Op: conformance.StepRead, Key: metaKey(id)}, request{Op: get, Key: metaKey(id), N: -1})
+	_, doc, err := a.fetch(ctx, metaKey(id))
 	if err != nil {
 		return core.Backup{}, 0, err
 	}
-	b, err := core.DecodeBackup(id, doc.Data)
+	b, err := core.DecodeBackup(id, doc)
 	if err != nil {
 		return core.Backup{}, 0, err
 	}
@@ -122,36 +132,42 @@ func (r *archive) Range(ctx context.Context, off, n int64) (io.ReadCloser, error
 		return nil, r.agent.named("read", r.meta.ID, err)
 	}
 	done()
-	in := &reader{agent: r.agent, ctx: ctx, meta: r.meta, version: r.version, off: off, end: end}
-	in.check()
-	return in, nil
+	return r.reader(ctx, off, end), nil
 }
 
-// A reader reads one range, and checks what it covers whole.
-type reader struct {
-	agent   *agent
-	ctx     context.Context
-	meta    core.Backup
-	version int64
-	off     int64
-	end     int64
+func (r *archive) reader(ctx context.Context, off, end int64) *reader {
+	in := &reader{archive: r, off: off, end: end, crc: crc64nvme.New()}
+	in.ctx, in.cancel = r.agent.bound(ctx)
+	if off == 0 && end == r.meta.Size {
+		in.sha = sha256.New()
+	}
+	return in
+}
 
-	buf    []byte
+// A reader reads one range, and checks what it covers whole. The range is asked
+// for when it is read first.
+type reader struct {
+	*archive
+	ctx    context.Context
+	cancel func()
+	off    int64
+	end    int64
+
+	body   io.ReadCloser
+	piece  [PartSize]byte
+	buf    []byte      // what is left of the piece
 	sha    hash.Hash   // of all, where the range is the archive
 	crc    hash.Hash64 // of the chunk that off lies in
 	inside bool        // whether that was covered from its start
 	err    error
 }
 
-func (r *reader) check() {
-	r.crc = crc64nvme.New()
-	if r.off == 0 && r.end == r.meta.Size {
-		r.sha = sha256.New()
-	}
-}
-
 func (r *reader) Close() error {
 	r.err, r.buf = core.ErrClosed, nil
+	r.cancel()
+	if r.body != nil {
+		_ = r.body.Close() // all that was wanted of it was read, or nothing is any more
+	}
 	return nil
 }
 
@@ -182,16 +198,15 @@ func (r *reader) fill() error {
 		}
 		size = min(size, chunk-r.off%chunk)
 	}
-	size = min(size, r.end-r.off)
-	got, err := r.fetch(size)
-	if err != nil {
+	got := r.piece[:min(size, r.end-r.off)]
+	if err := r.fetch(got); err != nil {
 		return r.agent.named("read", r.meta.ID, err)
 	}
 	if r.sha != nil {
 		r.sha.Write(got)
 	}
 	r.crc.Write(got)
-	r.off += size
+	r.off += int64(len(got))
 	if chunk > 0 && r.inside && (r.off%chunk == 0 || r.off == r.meta.Size) {
 		if core.CRC64(r.crc.Sum64()) != r.meta.Chunks.CRC64NVME[(r.off-1)/chunk] {
 			return r.agent.named("read", r.meta.ID, core.Errorf(core.ErrDamaged, "the chunk that ends at byte %d is not what was stored", r.off))
@@ -201,18 +216,31 @@ func (r *reader) fill() error {
 	return nil
 }
 
-func (r *reader) fetch(size int64) ([]byte, error) {
+// fetch fills p with the bytes from off on.
+func (r *reader) fetch(p []byte) error {
 	_, done, err := r.agent.begin(r.ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer done()
-	got, err := r.agent.step(r.ctx, conformance.Step{Op: conformance.StepRead, Key: r.meta.Archive, Size: int(size)},
-		request{Op: get, Key: r.meta.Archive, Off: r.off, N: size, Pinned: r.version})
-	if err == nil && int64(len(got.Data)) != size {
-		err = core.Errorf(core.ErrDamaged, "%d of %d bytes came back", len(got.Data), size)
+	if r.body == nil {
+		got, err := r.agent.step(r.ctx, conformance.Step{Op: conformance.StepRead, Key: r.meta.Archive, Size: int(r.end - r.off)},
+			request{Op: get, Key: r.meta.Archive, Off: r.off, N: r.end - r.off, Pinned: r.version})
+		if err != nil {
+			return err
+		}
+		r.body = got.Body
 	}
-	return got.Data, err
+	n, err := io.ReadFull(r.body, p)
+	switch {
+	case err == nil:
+		return nil
+	case r.ctx.Err() != nil:
+		return context.Cause(r.ctx)
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return core.Errorf(core.ErrDamaged, "it ends %d bytes early", r.end-r.off-int64(n))
+	}
+	return err
 }
 
 func (r *reader) last() error {

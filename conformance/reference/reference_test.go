@@ -29,15 +29,25 @@ func TestMain(m *testing.M) {
 }
 
 func child(task string) error {
-	c, err := Dial(os.Getenv(childPlace))
-	if err != nil {
-		return err
-	}
-	return conformance.Child(context.Background(), c.Target(), task, os.Stdout)
+	return conformance.Child(context.Background(), At(os.Getenv(childPlace)), task, os.Stdout)
 }
 
-// served is a place whose target has everything.
-func served(t testing.TB, ask transport) conformance.Target {
+// served is a place whose target has everything. Who comes over the network asks
+// it by ask.
+func served(t testing.TB, place *Place, ask roundTrip) conformance.Target {
+	t.Helper()
+	address := listening(t, ask)
+	target := place.Target()
+	target.Crash = func(task string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childTask+"="+task, childPlace+"="+address)
+		return cmd
+	}
+	return target
+}
+
+// listening serves a place until the test ends, and returns its address.
+func listening(t testing.TB, ask roundTrip) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -53,15 +63,19 @@ func served(t testing.TB, ask transport) conformance.Target {
 			t.Error(err)
 		}
 	})
-	target := target(ask)
-	target.Crash = func(task string) *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childTask+"="+task, childPlace+"="+l.Addr().String())
-		return cmd
-	}
-	return target
+	return l.Addr().String()
 }
 
 func TestReference(t *testing.T) {
-	conformance.Run(t, served(t, new(Place).do))
+	place := new(Place)
+	conformance.Run(t, served(t, place, place.do))
+}
+
+// TestOverHTTP runs the short cases again with the place at the other end of a network.
+func TestOverHTTP(t *testing.T) {
+	place := new(Place)
+	target := served(t, place, place.do)
+	far := At(listening(t, place.do))
+	target.Open, target.OpenFaulty, target.Short = far.Open, far.OpenFaulty, true
+	conformance.Run(t, target)
 }

@@ -129,10 +129,11 @@ func (a *agent) oldMarks(ctx context.Context) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		for key, err := range a.keys(ctx, "gone/") {
 			var mark response
+			var text []byte
 			if err == nil {
-				mark, err = a.step(ctx, conformance.Step{Op: conformance.StepRead, Key: key}, request{Op: get, Key: key, N: -1})
+				mark, text, err = a.fetch(ctx, key)
 			}
-			when, bad := time.Parse(time.RFC3339, string(mark.Data))
+			when, bad := time.Parse(time.RFC3339, string(text))
 			id, badID := core.ParseID(key[min(len(key), len("gone/")):])
 			if err == nil && (bad != nil || badID != nil || a.now().Sub(when) < year) {
 				continue

@@ -3,6 +3,7 @@ package reference
 import (
 	"context"
 	"encoding/hex"
+	"io"
 	"io/fs"
 	"math"
 	"path/filepath"
@@ -12,34 +13,52 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
-// Target is the reference agent on a place. It has everything but Crash, which
-// needs a program.
-func (p *Place) Target() conformance.Target { return target(p.do) }
+// Target is the reference agent on a place of this process. It has everything but
+// Crash, which needs a program, and Wire, which needs a network.
+func (p *Place) Target() conformance.Target {
+	target := targetOf(func(core.Env) (roundTrip, func(), error) { return p.do, func() {}, nil })
+	target.Raw, target.Modes = back(p.do), back(p.do).modes
+	return target
+}
 
-// Target is the reference agent on a place of another process.
-func (c *Connection) Target() conformance.Target { return target(c.do) }
+// At is the reference agent on a place that is served at an address.
+func At(address string) conformance.Target { return targetOf(over("http", address, "")) }
 
-func target(ask transport) conformance.Target {
-	at := func(ns conformance.Namespace, env core.Env, gate conformance.Gate) (core.Agent, error) {
-		return open(ask, ns, env, gate), nil
+// over connects to a place that is served at an address, with such certificates
+// as those of the file roots, or of the system.
+func over(scheme, address, roots string) connecting {
+	return func(env core.Env) (roundTrip, func(), error) {
+		c, err := dial(scheme, address, roots, env)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c.do, c.http.CloseIdleConnections, nil
 	}
+}
+
+// connecting makes the transport of one agent, and what ends its connections.
+type connecting func(core.Env) (roundTrip, func(), error)
+
+func targetOf(connect connecting) conformance.Target {
 	return conformance.Target{
 		Open: func(_ context.Context, ns conformance.Namespace, env core.Env) (core.Agent, error) {
-			return at(ns, env, func(conformance.Step) conformance.Fault { return conformance.NoFault })
+			return open(connect, ns, env, func(conformance.Step) conformance.Fault { return conformance.NoFault })
 		},
 		OpenFaulty: func(_ context.Context, ns conformance.Namespace, env core.Env, gate conformance.Gate) (core.Agent, error) {
-			return at(ns, env, gate)
+			return open(connect, ns, env, gate)
 		},
-		Raw:     back(ask),
-		Modes:   back(ask).modes,
-		Secrets: []string{"the-secret-of-the-reference"},
+		Secrets: []string{Secret},
 		Limits:  conformance.Limits{PartSize: PartSize, Page: Page},
 	}
 }
 
-func open(ask transport, ns conformance.Namespace, env core.Env, gate conformance.Gate) *agent {
+func open(connect connecting, ns conformance.Namespace, env core.Env, gate conformance.Gate) (core.Agent, error) {
 	env = env.WithDefaults()
-	a := &agent{name: env.Name, prefix: prefix(ns), ask: ask, gate: gate, now: env.Now}
+	ask, hangUp, err := connect(env)
+	if err != nil {
+		return nil, err
+	}
+	a := &agent{name: env.Name, prefix: prefix(ns), ask: ask, hangUp: hangUp, gate: gate, now: env.Now, total: env.Patience.Total}
 	if env.StateDir != "" {
 		a.state = filepath.Join(env.StateDir, "sightings"+strings.ReplaceAll(a.prefix, "/", "-")+".json")
 	}
@@ -49,44 +68,44 @@ func open(ask transport, ns conformance.Namespace, env core.Env, gate conformanc
 		return hex.EncodeToString(raw[:])
 	}
 	a.life, a.end = context.WithCancelCause(context.Background())
-	return a
+	return a, nil
 }
 
 func prefix(ns conformance.Namespace) string { return strings.TrimSuffix(string(ns), "/") + "/" }
 
 // back is the back door: it asks the place what no agent asks.
-type back transport
+type back roundTrip
 
-func (b back) one(ns conformance.Namespace, q request) (response, error) {
+func (b back) one(ctx context.Context, ns conformance.Namespace, q request) (response, error) {
 	q.Key = prefix(ns) + q.Key
-	r := b(q)
-	if r.Err != "" {
-		return r, r.Err
-	}
-	return r, nil
+	r := b(ctx, q)
+	return r, r.Err
 }
 
 // Put is conformance.Raw's.
-func (b back) Put(_ context.Context, ns conformance.Namespace, key string, data []byte) error {
-	_, err := b.one(ns, request{Op: replace, Key: key, Data: data, Mode: fileMode})
+func (b back) Put(ctx context.Context, ns conformance.Namespace, key string, data []byte) error {
+	_, err := b.one(ctx, ns, request{Op: replace, Key: key, Data: data, Mode: fileMode})
 	return err
 }
 
 // Get is conformance.Raw's.
-func (b back) Get(_ context.Context, ns conformance.Namespace, key string) ([]byte, error) {
-	r, err := b.one(ns, request{Op: get, Key: key, N: -1})
-	return r.Data, err
+func (b back) Get(ctx context.Context, ns conformance.Namespace, key string) ([]byte, error) {
+	r, err := b.one(ctx, ns, request{Op: get, Key: key, N: -1})
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r.Body)
 }
 
 // Delete is conformance.Raw's.
-func (b back) Delete(_ context.Context, ns conformance.Namespace, key string) error {
-	_, err := b.one(ns, request{Op: remove, Key: key})
+func (b back) Delete(ctx context.Context, ns conformance.Namespace, key string) error {
+	_, err := b.one(ctx, ns, request{Op: remove, Key: key})
 	return err
 }
 
 // List is conformance.Raw's.
-func (b back) List(_ context.Context, ns conformance.Namespace) ([]string, error) {
-	r, err := b.one(ns, request{Op: list, Max: math.MaxInt})
+func (b back) List(ctx context.Context, ns conformance.Namespace) ([]string, error) {
+	r, err := b.one(ctx, ns, request{Op: list, Max: math.MaxInt})
 	for i := range r.Keys {
 		r.Keys[i] = strings.TrimPrefix(r.Keys[i], prefix(ns))
 	}
@@ -94,8 +113,8 @@ func (b back) List(_ context.Context, ns conformance.Namespace) ([]string, error
 }
 
 // Leftovers is conformance.Raw's.
-func (b back) Leftovers(_ context.Context, ns conformance.Namespace) (all []string, err error) {
-	r, err := b.one(ns, request{Op: uploads})
+func (b back) Leftovers(ctx context.Context, ns conformance.Namespace) (all []string, err error) {
+	r, err := b.one(ctx, ns, request{Op: uploads})
 	for _, u := range r.Uploads {
 		all = append(all, strings.TrimPrefix(u.Key, prefix(ns)))
 	}
@@ -106,7 +125,7 @@ func (b back) modes(ctx context.Context, ns conformance.Namespace) (map[string]f
 	keys, err := b.List(ctx, ns)
 	all := map[string]fs.FileMode{}
 	for _, k := range keys {
-		r, statErr := b.one(ns, request{Op: stat, Key: k})
+		r, statErr := b.one(ctx, ns, request{Op: stat, Key: k})
 		if statErr != nil {
 			return nil, statErr
 		}

@@ -21,23 +21,43 @@ func (a *agent) Upload(ctx context.Context, src core.Source) error {
 		if err := draft.ValidateDraft(); err != nil {
 			return err
 		}
-		return a.upload(ctx, src, draft)
+		if a.total > 0 {
+			late := core.Errorf(core.ErrUnavailable, "it took more than %v in all", a.total)
+			bound, cancel := context.WithTimeoutCause(ctx, a.total, late)
+			defer cancel()
+			ctx = bound
+		}
+		// Another upload of this id may have ended meanwhile, and have taken the
+		// parts with it.
+		var err error
+		for range 3 {
+			if err = a.upload(ctx, src, draft); !errors.Is(err, errNoUpload) {
+				break
+			}
+		}
+		return err
 	})
 }
+
+var errNoUpload = core.Errorf(core.ErrUnavailable, "the upload in parts is not there any more")
 
 // A sending is one attempt to store one archive.
 type sending struct {
 	*agent
 	ctx        context.Context // the call's
 	key, token string
-	sums       []core.CRC64 // of its parts
+	begun      bool         // whether there is an upload in parts under the token
+	there      bool         // whether an archive is stored under the key
+	have       map[int]held // parts that an earlier attempt left
+	sums       []core.CRC64 // of the parts
 	whole      *core.Sums
+	broke      bool // whether the source failed, and not the place
 }
 
 func (a *agent) upload(ctx context.Context, src core.Source, draft core.Backup) (err error) {
 	s := &sending{agent: a, ctx: ctx, key: draft.Archive, token: a.tokens(), whole: core.NewSums(crc64nvme.New())}
 	defer func() {
-		if err != nil {
+		if err != nil && !s.goesOn(err) {
 			err = errors.Join(err, s.abort())
 		}
 	}()
@@ -47,11 +67,16 @@ func (a *agent) upload(ctx context.Context, src core.Source, draft core.Backup) 
 	if _, err := a.read(ctx, draft.ID); errors.Is(err, core.ErrDamaged) {
 		return err
 	}
-	if err := s.send(src.Reader(ctx)); err != nil {
+	r := src.Reader(ctx)
+	if err := s.begin(r); err != nil {
+		return err
+	}
+	if err := s.send(r); err != nil {
 		return err
 	}
 	sealed, err := src.Backup(ctx)
 	if err != nil {
+		s.broke = true
 		return err
 	}
 	doc, err := s.check(draft, sealed)
@@ -65,6 +90,18 @@ func (a *agent) upload(ctx context.Context, src core.Source, draft core.Backup) 
 		return a.settle(ctx, sealed, err)
 	}
 	return a.stillWanted(ctx, draft.ID)
+}
+
+// goesOn says whether a later upload of the same may go on with the parts.
+func (s *sending) goesOn(err error) bool {
+	if s.ctx.Err() != nil {
+		return true
+	}
+	switch core.KindOf(err) {
+	case core.ErrChanged, core.ErrExists, core.ErrInvalid:
+		return false
+	}
+	return !s.broke
 }
 
 // free answers ErrExists for an id that was deleted on purpose.
@@ -88,13 +125,61 @@ func (a *agent) stillWanted(ctx context.Context, id core.ID) error {
 	return err
 }
 
-// send stores the parts, one after the other.
+// begin looks how far earlier attempts came: the archive is stored, or there is
+// an upload that holds nothing but parts of this source, or one is begun.
+func (s *sending) begin(r io.ReaderAt) error {
+	_, err := s.stat(s.ctx, s.key)
+	if s.there = err == nil; s.there || !errors.Is(err, core.ErrNotFound) {
+		return err
+	}
+	all, err := s.step(s.ctx, conformance.Step{Op: conformance.StepList, Key: s.key}, request{Op: uploads, Key: s.key})
+	if err != nil {
+		return err
+	}
+	for _, u := range all.Uploads {
+		if u.Key != s.prefix+s.key {
+			continue
+		}
+		if ok, err := s.resume(u.Token, r); err != nil || ok {
+			return err
+		}
+	}
+	_, err = s.step(s.ctx, conformance.Step{Op: conformance.StepCreate, Key: s.temp()}, request{Op: begin, Key: s.key, Token: s.token})
+	s.begun = err == nil
+	return err
+}
+
+// resume goes on with an upload if all its parts, and at least one, are of this
+// source. One without parts may be another's that has just begun.
+func (s *sending) resume(token string, r io.ReaderAt) (bool, error) {
+	at, err := s.step(s.ctx, conformance.Step{Op: conformance.StepRead, Key: s.key}, request{Op: parts, Key: s.key, Token: token})
+	if err != nil {
+		return false, err
+	}
+	have := map[int]held{}
+	for _, p := range at.Parts {
+		crc := crc64nvme.New()
+		n, err := io.Copy(crc, io.NewSectionReader(r, int64(p.Index)*PartSize, int64(p.Size)))
+		if err != nil {
+			s.broke = true
+			return false, err
+		}
+		if n != int64(p.Size) || core.CRC64(crc.Sum64()) != p.Sum {
+			return false, nil
+		}
+		have[p.Index] = p
+	}
+	if len(have) == 0 {
+		return false, nil
+	}
+	s.token, s.have, s.begun = token, have, true
+	return true, nil
+}
+
+// send stores the parts that the place does not hold, one after the other.
 func (s *sending) send(r io.ReaderAt) error {
 	in := io.NewSectionReader(r, 0, math.MaxInt64)
 	buf := make([]byte, PartSize)
-	if err := s.pass(conformance.Step{Op: conformance.StepCreate, Key: s.temp()}); err != nil {
-		return err
-	}
 	for {
 		n, err := io.ReadFull(in, buf)
 		if n > 0 {
@@ -106,6 +191,7 @@ func (s *sending) send(r io.ReaderAt) error {
 			return nil
 		}
 		if err != nil {
+			s.broke = true
 			return err
 		}
 	}
@@ -115,12 +201,16 @@ func (s *sending) temp() string { return s.key + ".parts-" + s.token }
 
 func (s *sending) part(p []byte) error {
 	_, _ = s.whole.Write(p) // never fails
-	crc := crc64nvme.New()
-	crc.Write(p)
-	sum := core.CRC64(crc.Sum64())
+	one := held{len(s.sums), len(p), core.CRC64(crc64nvme.Checksum(p))}
+	s.sums = append(s.sums, one.Sum)
+	if s.there || s.have[one.Index] == one {
+		return nil
+	}
 	_, err := s.step(s.ctx, conformance.Step{Op: conformance.StepWrite, Key: s.temp(), Size: len(p)},
-		request{Op: putPart, Key: s.key, Token: s.token, Index: len(s.sums), Data: p, Sums: []core.CRC64{sum}})
-	s.sums = append(s.sums, sum)
+		request{Op: putPart, Key: s.key, Token: s.token, Index: one.Index, Data: p, Sums: []core.CRC64{one.Sum}})
+	if errors.Is(err, core.ErrNotFound) {
+		return errNoUpload
+	}
 	return err
 }
 
@@ -146,8 +236,12 @@ func (s *sending) check(draft, sealed core.Backup) ([]byte, error) {
 	return doc, nil
 }
 
-// publish gives the archive its name, unless it has it from another attempt.
+// publish gives the archive its name, unless it has it from another attempt, or
+// from this one, whose answer was lost.
 func (s *sending) publish(sealed core.Backup) error {
+	if s.there {
+		return s.settleArchive(sealed)
+	}
 	for _, op := range []conformance.StepOp{conformance.StepSync, conformance.StepClose} {
 		if err := s.pass(conformance.Step{Op: op, Key: s.temp()}); err != nil {
 			return err
@@ -155,34 +249,40 @@ func (s *sending) publish(sealed core.Backup) error {
 	}
 	_, err := s.step(s.ctx, conformance.Step{Op: conformance.StepPublish, Key: s.key, From: s.temp()},
 		request{Op: commit, Key: s.key, Token: s.token, Sums: s.sums, Mode: fileMode})
-	if err != nil {
-		if err := s.settleArchive(sealed, err); err != nil {
+	switch {
+	case errors.Is(err, core.ErrExists), errors.Is(err, core.ErrNotFound):
+		if err := s.settleArchive(sealed); err != nil {
 			return err
 		}
 		if err := s.abort(); err != nil {
 			return err
 		}
+	case errors.Is(err, core.ErrChanged): // another went on with the same upload, from other bytes
+		return errors.Join(errNoUpload, s.abort())
+	case err != nil:
+		return err
 	}
 	return s.syncDir(s.key)
 }
 
-// settleArchive turns ErrExists into success when the very same bytes are there.
-func (s *sending) settleArchive(sealed core.Backup, err error) error {
-	if !errors.Is(err, core.ErrExists) {
-		return err
+// settleArchive demands that the very same bytes are stored as the archive.
+func (s *sending) settleArchive(sealed core.Backup) error {
+	stored, err := s.stat(s.ctx, s.key)
+	if errors.Is(err, core.ErrNotFound) {
+		return errNoUpload
 	}
-	there, err := s.stat(s.ctx, s.key)
 	if err != nil {
 		return err
 	}
-	r := &reader{agent: s.agent, ctx: s.ctx, meta: sealed, version: there.Version, end: there.Size}
-	r.check()
-	if _, err := io.Copy(io.Discard, r); there.Size != sealed.Size || errors.Is(err, core.ErrDamaged) {
-		return core.Errorf(core.ErrExists, "other bytes are stored under this id")
-	} else if err != nil {
-		return err
+	if stored.Size == sealed.Size {
+		r := (&archive{s.agent, sealed, stored.Version}).reader(s.ctx, 0, sealed.Size)
+		_, err = io.Copy(io.Discard, r)
+		err = errors.Join(err, r.Close())
 	}
-	return nil
+	if stored.Size != sealed.Size || errors.Is(err, core.ErrDamaged) {
+		return core.Errorf(core.ErrExists, "other bytes are stored under this id")
+	}
+	return err
 }
 
 // settle turns ErrExists of the metadata into success when it tells the same.
@@ -200,11 +300,11 @@ func (a *agent) settle(ctx context.Context, sealed core.Backup, err error) error
 	return nil
 }
 
-// abort removes the parts, also when the call's context has ended.
+// abort removes the parts.
 func (s *sending) abort() error {
-	if len(s.sums) == 0 {
+	if !s.begun {
 		return nil
 	}
-	_, err := s.step(context.WithoutCancel(s.ctx), conformance.Step{Op: conformance.StepRemove, Key: s.temp()}, request{Op: abort, Key: s.key, Token: s.token})
+	_, err := s.step(s.ctx, conformance.Step{Op: conformance.StepRemove, Key: s.temp()}, request{Op: abort, Key: s.key, Token: s.token})
 	return err
 }
