@@ -125,7 +125,7 @@ func leftovers(t *trial) {
 func skips(t *trial) {
 	given := map[Means]bool{
 		MeansRaw: t.target.Raw != nil, MeansFaulty: t.target.OpenFaulty != nil, MeansCrash: t.target.Crash != nil,
-		MeansModes: t.target.Modes != nil, MeansSecrets: len(t.target.Secrets) > 0,
+		MeansModes: t.target.Modes != nil, MeansSecrets: len(t.target.Secrets) > 0, MeansWire: t.target.Wire != nil,
 	}
 	for m, why := range t.target.Lacks {
 		if given[m] {

@@ -121,7 +121,7 @@ func (s *suite) lacks(c Case) (verdict, bool) {
 	has := map[Means]bool{
 		MeansRaw: s.target.Raw != nil, MeansFaulty: s.target.OpenFaulty != nil, MeansCrash: s.target.Crash != nil,
 		MeansModes: s.target.Modes != nil, MeansSync: s.target.OpenFaulty != nil, MeansSweep: true,
-		MeansSecrets: len(s.target.Secrets) > 0,
+		MeansSecrets: len(s.target.Secrets) > 0, MeansWire: s.target.Wire.whole(),
 	}
 	for _, m := range c.Needs {
 		if why := s.target.Lacks[m]; why != "" {

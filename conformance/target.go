@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/offsite-backup/offsite/conformance/fault"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -43,6 +44,10 @@ type Target struct {
 	// Modes returns the permission bits of every file and folder of a namespace,
 	// the namespace itself included, by path.
 	Modes func(ctx context.Context, ns Namespace) (map[string]fs.FileMode, error)
+
+	// Wire is how the agent reaches its server over a network. All its fields are
+	// needed.
+	Wire *Wire
 
 	// Secrets are those that the agent was opened with.
 	Secrets []string
@@ -87,7 +92,55 @@ const (
 	MeansSecrets Means = "secrets"
 	MeansSync    Means = "sync"  // a place where bytes are written first and made durable by StepSync
 	MeansSweep   Means = "sweep" // the agent is a core.Sweeper
+	MeansWire    Means = "wire"
 )
+
+// A Wire says how an agent reaches its server, so that the suite can stand between
+// the two with a fault.Proxy, and what the suite cannot know of a provider's
+// protocol.
+type Wire struct {
+	// Server is where the server listens for plain HTTP, as host:port.
+	Server string
+
+	// Open is Target.Open, and all that the agent asks goes to address, a host:port,
+	// in the stead of the server. The suite sets env.Patience.
+	Open func(ctx context.Context, ns Namespace, env core.Env, address string) (core.Agent, error)
+
+	// OpenTLS is Open by HTTPS. The agent trusts the CAs of roots, in PEM, as a user
+	// would make it trust a CA of their own.
+	OpenTLS func(ctx context.Context, ns Namespace, env core.Env, address string, roots []byte) (core.Agent, error)
+
+	// Page says whether a request asks for a page of a list of objects.
+	Page func(fault.Request) bool
+
+	// BadPages make of the body of a page, which is neither the first nor the last, a
+	// bad one.
+	BadPages map[BadPage]func(q fault.Request, body []byte) []byte
+}
+
+// A BadPage is a way in which a page of a list goes wrong.
+type BadPage string
+
+// The bad pages. Those of EmptyPage are right: a provider may send them.
+const (
+	CutPage      BadPage = "cut"       // it says that there is more, and not how to ask for it
+	RepeatedPage BadPage = "repeated"  // the token that asks for the next page is the one that asked for this one
+	EmptyPage    BadPage = "empty"     // no entries, and the token for the next page
+	BrokenPage   BadPage = "malformed" // the document ends in the middle
+)
+
+// whole says whether everything of it is given.
+func (w *Wire) whole() bool {
+	if w == nil || w.Server == "" || w.Open == nil || w.OpenTLS == nil || w.Page == nil {
+		return false
+	}
+	for _, p := range []BadPage{CutPage, RepeatedPage, EmptyPage, BrokenPage} {
+		if w.BadPages[p] == nil {
+			return false
+		}
+	}
+	return true
+}
 
 // Raw is the back door of a place. Its keys are those of the layout, such as
 // meta/<id>.json, below a namespace. It is safe for concurrent use. A key that is

@@ -21,9 +21,9 @@ type gated struct {
 	gate Gate
 }
 
-func (g gated) ask(s Step) error { return fault(g.gate(s), s) }
+func (g gated) ask(s Step) error { return failure(g.gate(s), s) }
 
-func fault(f Fault, s Step) error {
+func failure(f Fault, s Step) error {
 	kind := map[Fault]core.ErrorKind{NoSpace: core.ErrNoSpace, Denied: core.ErrDenied}[f]
 	if f == NoFault {
 		return nil

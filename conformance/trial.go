@@ -39,9 +39,11 @@ type trial struct {
 	mu     sync.Mutex
 	steps  []string // what was done, for the report
 	agents []core.Agent
+	after  []func() error // done when the agents are closed
 	log    bytes.Buffer
 	places int
 	ids    int
+	wires  int
 }
 
 func (s *suite) newTrial(ctx context.Context, c Case) *trial {
@@ -244,6 +246,17 @@ func (t *trial) opened(a core.Agent, err error) core.Agent {
 
 // closeAll closes what the case opened, which must not fail.
 func (t *trial) closeAll() {
+	t.closeAgents()
+	t.mu.Lock()
+	after := t.after
+	t.after = nil
+	t.mu.Unlock()
+	for _, f := range after {
+		t.ok(f(), "the end of the suite's own means")
+	}
+}
+
+func (t *trial) closeAgents() {
 	t.mu.Lock()
 	agents := t.agents
 	t.agents = nil

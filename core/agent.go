@@ -51,6 +51,9 @@ import (
 // Memory is bounded by part size times workers, whatever the size of the
 // archive.
 //
+// Requests are few: a list makes one for each backup and those for its pages, any
+// other call a handful and those for its parts.
+//
 // Concurrency. All methods may be called from several goroutines at once, and
 // several processes may use one place at the same time. What a call returns is
 // the caller's to change, and what it was given is not kept.

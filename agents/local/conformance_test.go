@@ -35,7 +35,10 @@ func target(dir conformance.Directory) conformance.Target {
 		},
 		Raw:   dir,
 		Modes: dir.Modes,
-		Lacks: map[conformance.Means]string{conformance.MeansSecrets: "a directory is opened without a secret"},
+		Lacks: map[conformance.Means]string{
+			conformance.MeansSecrets: "a directory is opened without a secret",
+			conformance.MeansWire:    "a directory is reached over no network",
+		},
 		Crash: func(task string) *exec.Cmd {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), suiteTask+"="+task, suiteDir+"="+string(dir))

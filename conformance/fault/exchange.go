@@ -206,7 +206,7 @@ func (x *exchange) rewritten(a reply) error {
 	data := all.Bytes()
 	if !a.empty {
 		was := bytes.Clone(data)
-		if data = x.rewrite(data); !bytes.Equal(data, was) {
+		if data = x.rewrite(x.seen, data); !bytes.Equal(data, was) {
 			x.fire()
 		}
 		a.head = edit(a.head, "", []string{"Content-Length", "Transfer-Encoding"}, fmt.Sprintf("Content-Length: %d", len(data)))

@@ -21,7 +21,7 @@ type Fault struct {
 	up      effect               // on the body of the request
 	down    effect               // on the body of the answer
 	head    effect               // on the head of the answer
-	rewrite func([]byte) []byte
+	rewrite func(Request, []byte) []byte
 	whole   io.ReaderAt
 }
 
@@ -135,7 +135,9 @@ func EndDown(n int64) Fault { return down("early end", effect{do: end, at: n}) }
 
 // Rewrite replaces the body of an answer, which is up to 16 MiB, by what f makes of
 // it. It happens where f changes something.
-func Rewrite(f func(body []byte) []byte) Fault { return Fault{name: "rewritten answer", rewrite: f} }
+func Rewrite(f func(q Request, body []byte) []byte) Fault {
+	return Fault{name: "rewritten answer", rewrite: f}
+}
 
 // Unranged answers a request for a range as a server does that knows no ranges:
 // with status 200 and everything. What lies outside of the range comes from whole,

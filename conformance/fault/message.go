@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxHead is the longest head of a message.
@@ -41,7 +42,7 @@ func parseRequest(head []byte, conn int) (*http.Request, Request, error) {
 	if err != nil {
 		return nil, Request{}, err
 	}
-	return r, Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header, Length: r.ContentLength, Conn: conn}, nil
+	return r, Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header, Length: r.ContentLength, Conn: conn, When: time.Now()}, nil
 }
 
 // A reply is the head of an answer.

@@ -333,7 +333,7 @@ func TestDown(t *testing.T) {
 		{fault.FlipDown(70_000), nil, n, flipped},
 		{fault.SlowDown(64 << 20), nil, n, content},
 		{fault.SlowHead(1 << 20), nil, n, content},
-		{fault.Rewrite(func(b []byte) []byte { return b[:5] }), nil, 5, content},
+		{fault.Rewrite(func(_ fault.Request, b []byte) []byte { return b[:5] }), nil, 5, content},
 	} {
 		for _, path := range []string{"/a", "/chunked"} {
 			t.Run(c.fault.String()+path, func(t *testing.T) {
@@ -374,7 +374,7 @@ func TestDoesNotFire(t *testing.T) {
 	n := int64(len(content))
 	for _, f := range []fault.Fault{
 		fault.ResetDown(n), fault.FlipDown(n + 5), fault.EndDown(n), fault.CutDown(n), fault.StallDown(n), fault.FlipUp(0),
-		fault.Rewrite(func(b []byte) []byte { return b }), fault.Unranged(nil),
+		fault.Rewrite(func(_ fault.Request, b []byte) []byte { return b }), fault.Unranged(nil),
 	} {
 		r := &fault.Rule{Fault: f}
 		p.Arm(r)

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // Always, as Rule.Times, means every request from then on.
@@ -18,6 +19,7 @@ type Request struct {
 	Header http.Header // not to be changed
 	Length int64       // of its body; -1 where it does not say
 	Conn   int         // the connection that it came on, counted from 1
+	When   time.Time   // its head was there
 }
 
 // A Rule says to which requests a fault happens. It is armed once, and its exported

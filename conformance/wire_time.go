@@ -1,0 +1,220 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/offsite-backup/offsite/conformance/fault"
+	"github.com/offsite-backup/offsite/core"
+)
+
+// Section J: how long an agent waits.
+func wireTimes() []Case {
+	needs := []Means{MeansWire}
+	return []Case{
+		{
+			ID: "J04", Words: "stall", Level: Short, Needs: []Means{MeansWire, MeansRaw}, run: stalls, Clause: clauseStall,
+			Why: "a firewall forgot a connection, and the nightly backup waited on it until somebody looked",
+		}, {
+			ID: "J05", Words: "slow_but_alive", Level: Short, Needs: needs, run: slowAlive,
+			Clause: "One on which bytes move may take as long as it takes.",
+			Why:    "a fixed time for a request makes backups over slow lines impossible, for ever",
+		}, {
+			ID: "J06", Words: "slow-loris", Level: Short, Needs: needs, run: slowHeads, Clause: clauseStall,
+			Why: "a server that is nearly dead held a run for as long as it liked",
+		}, {
+			ID: "J07", Words: "throttling", Level: Short, Needs: needs, run: throttled, Clause: clauseRetry,
+			Why: "who asks again at once what was throttled is throttled more, and who asks for ever never says that it failed",
+		},
+	}
+}
+
+// hasty is the patience of cases that wait for its end.
+var hasty = core.Patience{Stall: 500 * time.Millisecond, Retry: 1500 * time.Millisecond}
+
+// most is how long a call may take whose requests all stall. A request whose answer
+// may take its time, such as a commit, is given ten times as much.
+func most(p core.Patience) time.Duration { return p.Retry + 10*p.Stall }
+
+// stalls has nothing move on a connection: once, and then whenever it is asked.
+func stalls(t *trial) {
+	ns := t.place()
+	stored := t.stored(t.open(ns), t.severalParts())
+	half := t.target.Limits.PartSize / 2
+	type stalled struct {
+		call  string
+		fault fault.Fault
+		match func(fault.Request) bool
+	}
+	all := []stalled{
+		{"Upload", fault.StallUp(half), hasBody}, {"Upload", fault.StallAnswer(), anyRequest}, {"Open", fault.StallDown(half), reads},
+		{"Open", fault.StallAnswer(), anyRequest}, {"List", fault.StallAnswer(), t.target.Wire.Page}, {"Get", fault.StallDown(1), reads},
+		{"Delete", fault.StallAnswer(), anyRequest},
+	}
+	sources := make([]*source, 2*len(all))
+	for i := range sources {
+		if sources[i] = stored; all[i/2].call == "Upload" || all[i/2].call == "Delete" {
+			sources[i] = t.source(t.severalParts())
+		}
+	}
+	t.did("each call, once and for ever stalled, with a patience of %v for a stall and %v for all", hasty.Stall, hasty.Retry)
+	t.spread(len(sources), func(i int) {
+		c := all[i/2]
+		if c.call == "Delete" {
+			t.ok(t.upload(t.ctx, t.open(ns), sources[i]), "an upload")
+		}
+		w := t.wired(ns, hasty)
+		r := w.arm(&fault.Rule{Match: c.match, Fault: c.fault, Times: []int{1, fault.Always}[i%2]})
+		what := fmt.Sprintf("%s, with a %v", c.call, c.fault)
+		err := t.ending(what, most(hasty), func(ctx context.Context) error { return t.call(w, ctx, c.call, sources[i]) })
+		t.fired(r, "at "+c.call)
+		if i%2 == 1 && err == nil {
+			t.fail(what+" at every request answers that it did not succeed", "no error")
+		}
+		if err != nil {
+			t.kind(err, core.ErrUnavailable)
+		}
+		r.Release()
+		t.wholeOr(t.open(ns), sources[i], core.ErrNotFound)
+	})
+}
+
+// slowAlive moves an archive up and down so slowly that each takes three times as
+// long as a stall may.
+func slowAlive(t *trial) {
+	const stall, takes = time.Second, 3
+	ns := t.place()
+	down := t.target.Limits.PartSize
+	s := t.stored(t.open(ns), min(down, 4<<20))
+	patience := core.Patience{Stall: stall, Retry: 2 * time.Second}
+	w := t.wired(ns, patience)
+	r := w.arm(&fault.Rule{
+		Match: func(q fault.Request) bool { return reads(q) && !t.target.Wire.Page(q) }, Times: fault.Always, Fault: fault.SlowDown(s.size / takes),
+	})
+	t.slowly("a read", takes*stall/2, r, func() error {
+		got, err := t.whole(w, s.draft.ID)
+		if err == nil && (got.size != s.size || got.sum != s.seal().SHA256) {
+			t.fail("the bytes that were uploaded", "%d bytes, others", got.size)
+		}
+		return err
+	})
+	// What fits into the buffers of the system below the agent is gone at once, and
+	// nothing more moves until it has passed: that has to be quick.
+	const rate = 1 << 20
+	up := t.source(takes * rate)
+	w = t.wired(ns, patience)
+	r = w.arm(&fault.Rule{Match: hasBody, Times: fault.Always, Fault: fault.SlowUp(rate)})
+	t.slowly("an upload", takes*stall/2, r, func() error { return t.upload(t.ctx, w, up) })
+	t.sameQuietly(t.open(ns), up)
+}
+
+// slowly runs a call that must succeed although it takes some time, and be that slow
+// to mean something.
+func (t *trial) slowly(what string, least time.Duration, r *fault.Rule, call func() error) {
+	t.did("%s, with a %v", what, r.Fault)
+	begin := time.Now()
+	err := call()
+	if err != nil {
+		t.fail(what+" on which bytes move succeeds", "after %v: %v", time.Since(begin).Round(time.Second), err)
+	}
+	t.fired(r, "at "+what)
+	if took := time.Since(begin); took < least {
+		t.inconclusive("fault: "+r.Fault.String(), fmt.Sprintf("%s takes at least %v", what, least), "%v", took)
+	}
+}
+
+// slowHeads sends the head of each answer at a byte a second.
+func slowHeads(t *trial) {
+	ns := t.place()
+	s := t.stored(t.open(ns), 1000)
+	calls := []string{"Upload", "Get", "Open", "List", "Delete"}
+	t.did("each call, with heads of answers that come at a byte a second, and a patience of %v for a stall and %v for all", hasty.Stall, hasty.Retry)
+	fresh := t.source(1000)
+	t.spread(len(calls), func(i int) {
+		w := t.wired(ns, hasty)
+		r := w.arm(&fault.Rule{Times: fault.Always, Fault: fault.SlowHead(1)})
+		about := s
+		if calls[i] == "Upload" {
+			about = fresh
+		}
+		err := t.ending(calls[i], most(hasty), func(ctx context.Context) error { return t.call(w, ctx, calls[i], about) })
+		t.fired(r, "at "+calls[i])
+		t.kind(err, core.ErrUnavailable)
+	})
+	t.wholeOr(t.open(ns), s, core.ErrNotFound)
+}
+
+// throttled answers 429 and 503, with the time that the agent has to wait: twice, for
+// ever, and longer than its patience.
+func throttled(t *trial) {
+	ns := t.place()
+	direct := t.open(ns)
+	s := t.stored(direct, 1000)
+	up := []*source{t.source(1000), t.source(1000)}
+	endless := []*source{t.source(1000), t.source(1000), t.source(1000)}
+	t.did("a Get and an upload, of which a request is answered by 429 or 503 with Retry-After: 1, once")
+	t.spread(4, func(i int) {
+		if i < 2 {
+			t.waits(ns, anyRequest, []int{429, 503}[i], func(w wired) error { return t.call(w, t.ctx, "Get", s) })
+			return
+		}
+		t.waits(ns, hasBody, []int{429, 503}[i-2], func(w wired) error { return t.upload(t.ctx, w, up[i-2]) })
+	})
+	t.sameQuietly(direct, up[0])
+	t.did("calls whose every request is throttled, with a patience of %v", throttledFor)
+	t.spread(len(endless), func(i int) { t.givesUp(ns, []string{"1", "", "3600"}[i], s, endless[i]) })
+}
+
+// waits demands that a call succeeds, and that the request which was throttled is
+// not made again before the time that it was told.
+func (t *trial) waits(ns Namespace, match func(fault.Request) bool, status int, call func(wired) error) {
+	w := t.wired(ns, steady)
+	r := w.arm(&fault.Rule{Match: match, Fault: fault.Answer(status, http.Header{"Retry-After": {"1"}}, "")})
+	if err := call(w); err != nil {
+		t.fail(fmt.Sprintf("a call of which a request is answered once by %d succeeds", status), "%v", err)
+	}
+	t.fired(r, "at a request")
+	var hit fault.Request
+	for _, q := range w.proxy.Counts().Requests {
+		switch {
+		case hit.Method == "" && match(q):
+			hit = q
+		case hit.Method == q.Method && hit.Target == q.Target:
+			if gap := q.When.Sub(hit.When); gap < time.Second {
+				t.fail(fmt.Sprintf("a request that %d answered with Retry-After: 1 is made again after a second", status), "after %v", gap.Round(100*time.Millisecond))
+			}
+			return
+		}
+	}
+	t.inconclusive("wire: repeated", "the request that was throttled is made again", "another was made in its stead")
+}
+
+const throttledFor = 3 * time.Second
+
+// givesUp demands that calls whose every request is throttled end within their
+// patience, after a few attempts, and say why.
+func (t *trial) givesUp(ns Namespace, after string, s, fresh *source) {
+	header := http.Header{}
+	if after != "" {
+		header.Set("Retry-After", after)
+	}
+	for _, name := range []string{"Get", "Upload"} {
+		w := t.wired(ns, core.Patience{Stall: time.Minute, Retry: throttledFor})
+		r := w.arm(&fault.Rule{Times: fault.Always, Fault: fault.Answer(503, header, "")})
+		about := map[string]*source{"Get": s, "Upload": fresh}[name]
+		what := fmt.Sprintf("%s, throttled for ever with Retry-After: %q", name, after)
+		err := t.ending(what, throttledFor, func(ctx context.Context) error { return t.call(w, ctx, name, about) })
+		t.fired(r, "at "+name)
+		t.kind(err, core.ErrThrottled, core.ErrUnavailable)
+		const few = 20
+		if n := len(w.proxy.Counts().Requests); n > few {
+			t.fail(fmt.Sprintf("%s: at most %d requests in %v", what, few, throttledFor), "%d", n)
+		}
+		if e := (*core.Error)(nil); after != "" && (!errors.As(err, &e) || e.RetryAfter == 0) {
+			t.fail(what+": an error that says when to ask again", "%v", err)
+		}
+	}
+}
