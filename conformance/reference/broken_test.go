@@ -23,6 +23,7 @@ type mutant struct {
 // A rig is the reference's target, taken apart: what a mutant changes of it.
 type rig struct {
 	ask    func(roundTrip) roundTrip                                                     // below the agent, not below the back door
+	wire   func(*client) roundTrip                                                       // below that, where the place is reached over a network
 	gate   func(conformance.Gate) conformance.Gate                                       // asked by the agent
 	agent  func(inner core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken // around the agent
 	space  func(conformance.Namespace) conformance.Namespace
@@ -41,39 +42,65 @@ func (r *rig) below(ask roundTrip) roundTrip {
 // target breaks the target of a place.
 func (r *rig) target(place *Place, whole conformance.Target) conformance.Target {
 	ask := r.below(place.do)
-	faulty := targetOf(func(core.Env) (roundTrip, func(), error) { return ask, func() {}, nil }).OpenFaulty
+	near := func(core.Env) (roundTrip, func(), error) { return ask, func() {}, nil }
 	whole.OpenFaulty = func(ctx context.Context, ns conformance.Namespace, env core.Env, gate conformance.Gate) (core.Agent, error) {
-		if r.gate != nil {
-			gate = r.gate(gate)
-		}
-		place := ns
-		if r.space != nil {
-			place = r.space(ns)
-		}
-		inner, err := faulty(ctx, place, env, gate)
-		if err != nil || r.agent == nil && !r.bound {
-			return inner, err
-		}
-		b := &broken{}
-		if r.agent != nil {
-			b = r.agent(inner, ns, whole.Raw)
-		}
-		b.inner = inner.(*agent)
-		if r.bound {
-			b.get = func(callCtx context.Context, id core.ID) (core.Backup, error) {
-				if ctx.Err() != nil {
-					return core.Backup{}, context.Cause(ctx)
-				}
-				return inner.Get(callCtx, id)
-			}
-		}
-		return b, nil
+		return r.open(ctx, near, ns, env, gate, whole.Raw)
 	}
 	whole.Open = func(ctx context.Context, ns conformance.Namespace, env core.Env) (core.Agent, error) {
-		return whole.OpenFaulty(ctx, ns, env, func(conformance.Step) conformance.Fault { return conformance.NoFault })
+		return r.open(ctx, near, ns, env, noFault, whole.Raw)
+	}
+	whole.Wire.Open = func(ctx context.Context, ns conformance.Namespace, env core.Env, address string) (core.Agent, error) {
+		return r.open(ctx, r.over("http", address, nil), ns, env, noFault, whole.Raw)
+	}
+	whole.Wire.OpenTLS = func(ctx context.Context, ns conformance.Namespace, env core.Env, address string, roots []byte) (core.Agent, error) {
+		return r.open(ctx, r.over("https", address, roots), ns, env, noFault, whole.Raw)
 	}
 	whole.Lacks = r.lacks
 	return whole
+}
+
+// over breaks a client.
+func (r *rig) over(scheme, address string, roots []byte) connecting {
+	return func(env core.Env) (roundTrip, func(), error) {
+		c, err := dial(scheme, address, roots, env)
+		if err != nil {
+			return nil, nil, err
+		}
+		ask := c.do
+		if r.wire != nil {
+			ask = r.wire(c)
+		}
+		return r.below(ask), c.http.CloseIdleConnections, nil
+	}
+}
+
+// open breaks an agent.
+func (r *rig) open(ctx context.Context, connect connecting, ns conformance.Namespace, env core.Env, gate conformance.Gate, raw conformance.Raw) (core.Agent, error) {
+	if r.gate != nil {
+		gate = r.gate(gate)
+	}
+	place := ns
+	if r.space != nil {
+		place = r.space(ns)
+	}
+	inner, err := open(connect, place, env, gate)
+	if err != nil || r.agent == nil && !r.bound {
+		return inner, err
+	}
+	b := &broken{}
+	if r.agent != nil {
+		b = r.agent(inner, ns, raw)
+	}
+	b.inner = inner.(*agent)
+	if r.bound {
+		b.get = func(callCtx context.Context, id core.ID) (core.Backup, error) {
+			if ctx.Err() != nil {
+				return core.Backup{}, context.Cause(ctx)
+			}
+			return inner.Get(callCtx, id)
+		}
+	}
+	return b, nil
 }
 
 // broken is an agent with some of its calls replaced. Those that are nil are the

@@ -3,6 +3,7 @@ package reference
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,9 +34,8 @@ type client struct {
 	answered atomic.Bool // whether the place ever did
 }
 
-// dial makes a client of a place at an address. Certificates of the file roots are
-// trusted besides the system's.
-func dial(scheme, address, roots string, env core.Env) (*client, error) {
+// dial makes a client of a place at an address.
+func dial(scheme, address string, roots []byte, env core.Env) (*client, error) {
 	c := &client{base: url.URL{Scheme: scheme, Host: address}, patience: env.Patience.WithDefaults()}
 	c.http = &http.Client{
 		Transport:     env.Transport,
@@ -44,9 +44,16 @@ func dial(scheme, address, roots string, env core.Env) (*client, error) {
 	if env.Transport != nil {
 		return c, nil
 	}
-	t, err := transport.New(transport.Options{CABundle: roots, Connections: Connections, Dial: connect})
+	t, err := transport.New(transport.Options{Connections: Connections, Dial: connect})
+	if err != nil {
+		return nil, err
+	}
+	if roots != nil {
+		t.TLSClientConfig.RootCAs = x509.NewCertPool()
+		t.TLSClientConfig.RootCAs.AppendCertsFromPEM(roots)
+	}
 	c.http.Transport = t
-	return c, err
+	return c, nil
 }
 
 // connect opens a connection on which little is buffered: what was taken by the

@@ -38,6 +38,7 @@ func served(t testing.TB, place *Place, ask roundTrip) conformance.Target {
 	t.Helper()
 	address := listening(t, ask)
 	target := place.Target()
+	target.Wire = wire(address)
 	target.Crash = func(task string) *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childTask+"="+task, childPlace+"="+address)

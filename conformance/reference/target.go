@@ -22,11 +22,15 @@ func (p *Place) Target() conformance.Target {
 }
 
 // At is the reference agent on a place that is served at an address.
-func At(address string) conformance.Target { return targetOf(over("http", address, "")) }
+func At(address string) conformance.Target {
+	target := targetOf(over("http", address, nil))
+	target.Wire = wire(address)
+	return target
+}
 
-// over connects to a place that is served at an address, with such certificates
-// as those of the file roots, or of the system.
-func over(scheme, address, roots string) connecting {
+// over connects to a place that is served at an address. Its certificate is from
+// one of the CAs of roots, in PEM, or of the system where that is nil.
+func over(scheme, address string, roots []byte) connecting {
 	return func(env core.Env) (roundTrip, func(), error) {
 		c, err := dial(scheme, address, roots, env)
 		if err != nil {
@@ -39,10 +43,12 @@ func over(scheme, address, roots string) connecting {
 // connecting makes the transport of one agent, and what ends its connections.
 type connecting func(core.Env) (roundTrip, func(), error)
 
+func noFault(conformance.Step) conformance.Fault { return conformance.NoFault }
+
 func targetOf(connect connecting) conformance.Target {
 	return conformance.Target{
 		Open: func(_ context.Context, ns conformance.Namespace, env core.Env) (core.Agent, error) {
-			return open(connect, ns, env, func(conformance.Step) conformance.Fault { return conformance.NoFault })
+			return open(connect, ns, env, noFault)
 		},
 		OpenFaulty: func(_ context.Context, ns conformance.Namespace, env core.Env, gate conformance.Gate) (core.Agent, error) {
 			return open(connect, ns, env, gate)
