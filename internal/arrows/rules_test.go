@@ -35,14 +35,14 @@ var rules = []rule{
 		},
 	},
 	{
-		"an agent imports core, core/object and nothing else of ours; local and sftp also core/filetree",
+		"an agent imports core, core/object, core/transport and nothing else of ours; local and sftp also core/filetree",
 		func(dir, imported string) bool {
 			agent := second(dir, "agents")
 			if agent == "" || !ours(imported) || below(imported, "./agents/"+agent) {
 				return false
 			}
 			tree := imported == "./core/filetree" && (agent == "local" || agent == "sftp")
-			return imported != "./core" && imported != "./core/object" && !tree
+			return imported != "./core" && imported != "./core/object" && imported != "./core/transport" && !tree
 		},
 	},
 	{
