@@ -6,6 +6,8 @@ CROSS_TAGS ?=
 STATICCHECK_VERSION := v0.8.2
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/offsite-tools
 STATICCHECK := $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+MINIO := $(TOOLS)/minio-$(MINIO_VERSION)
 
 LINKABLE := $(patsubst cmd/offsite/agent_%.go,%,$(wildcard cmd/offsite/agent_*.go))
 UNKNOWN := $(filter-out $(LINKABLE),$(AGENTS))
@@ -13,10 +15,11 @@ comma := ,
 empty :=
 TAGS := $(subst $(empty) ,$(comma),$(strip $(if $(AGENTS),slim $(AGENTS:%=agent_%))))
 
-.PHONY: help build test check fuzz fmt vet staticcheck
+.PHONY: help build tools test check fuzz fmt vet staticcheck
 
 help:
 	@echo 'make build   writes ./offsite; AGENTS="local" links those alone (known: $(LINKABLE))'
+	@echo 'make tools   builds the servers that tests run against, into $(TOOLS); minutes, once'
 	@echo 'make test    all tests, with the race detector; a tool that one needs and does not find is an error'
 	@echo 'make check   gofmt, go vet for linux, darwin and windows, staticcheck'
 	@echo 'make fuzz    each fuzz test for FUZZTIME=$(FUZZTIME)'
@@ -27,7 +30,7 @@ build:
 
 # CI tells the tests that this machine has what they need: what is
 # missing is then a failure, not a skip.
-test:
+test: tools
 	CI=true $(GO) test -race -count=1 -timeout=20m ./...
 
 check: fmt vet staticcheck
@@ -44,11 +47,16 @@ vet:
 staticcheck: $(STATICCHECK)
 	$(STATICCHECK) ./...
 
+tools: $(MINIO)
+
+$(MINIO):
+	$(call install,github.com/minio/minio@$(MINIO_VERSION))
+
 $(STATICCHECK):
-	mkdir -p $(TOOLS)/new-$(STATICCHECK_VERSION)
-	GOBIN=$(TOOLS)/new-$(STATICCHECK_VERSION) GOOS= GOFLAGS= $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
-	mv $(TOOLS)/new-$(STATICCHECK_VERSION)/staticcheck $@
-	rmdir $(TOOLS)/new-$(STATICCHECK_VERSION)
+	$(call install,honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION))
+
+# A program gets its name, which has its version, when it is whole.
+install = mkdir -p $@.new && GOBIN=$@.new GOOS= GOFLAGS=-trimpath $(GO) install $(1) && mv $@.new/* $@ && rmdir $@.new
 
 # go test takes one fuzz test of one package at a time.
 fuzz:
