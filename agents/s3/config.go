@@ -1,0 +1,253 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/object"
+)
+
+const name = "s3"
+
+// Kind is the agent as a program links it.
+func Kind() core.Kind {
+	return core.Kind{
+		Name:    name,
+		Schemes: []string{name},
+		Summary: "a bucket of Amazon S3 or of a server like it: s3://bucket/prefix?region=…&endpoint=…",
+		Config:  func() core.Config { return new(Config) },
+	}
+}
+
+// A Config says where backups are kept, and how. Region, endpoint and profile come
+// from the AWS environment variables and files where they are empty, and credentials
+// always do.
+type Config struct {
+	Bucket    string
+	Prefix    string // of all keys, without a slash at either end
+	Region    string // us-east-1 where nothing says another one
+	Endpoint  string // URL of a server that is not Amazon's
+	PathStyle *bool  // whether the bucket stands in the path of a URL, not in its host; nil: where there is an endpoint
+	Profile   string // of the AWS configuration
+
+	StorageClass string // of archives, such as STANDARD_IA; "" is the server's default
+	SSE          string // AES256 or aws:kms; "" is what the bucket says
+	KMSKey       string // with aws:kms; "" is the account's own
+	BucketKey    bool   // with aws:kms: asks KMS once for many objects
+
+	Lock    string        // governance or compliance; "" is none of ours
+	LockFor time.Duration // how long what is stored is protected
+
+	Checksum    string // that the server verifies: auto, crc64nvme, md5 or none; "" is auto
+	PartSize    int64  // bytes, 5 MiB to 5 GiB; 0 is 32 MiB
+	Concurrency int    // parts in flight at once, 1 to 64; 0 is 8
+	CABundle    string // file of certificates to trust besides the system's
+}
+
+const (
+	auto      = "auto"
+	crc64nvme = "crc64nvme"
+	md5Sum    = "md5"
+	noSum     = "none"
+)
+
+// options are those of the URL form.
+func (c *Config) options() map[string]func(string) error {
+	return map[string]func(string) error{
+		"region":        parsed(&c.Region, text, "a region"),
+		"endpoint":      parsed(&c.Endpoint, text, "a URL"),
+		"path_style":    parsed(&c.PathStyle, parseSwitch, "true or false"),
+		"profile":       parsed(&c.Profile, text, "a profile"),
+		"storage_class": parsed(&c.StorageClass, text, "a storage class"),
+		"sse":           parsed(&c.SSE, text, "AES256 or aws:kms"),
+		"kms_key":       parsed(&c.KMSKey, text, "the id of a key"),
+		"bucket_key":    parsed(&c.BucketKey, strconv.ParseBool, "true or false"),
+		"lock":          parsed(&c.Lock, text, "governance or compliance"),
+		"lock_for":      parsed(&c.LockFor, parseTime, "a time such as 30d or 12h"),
+		"checksum":      parsed(&c.Checksum, text, "auto, crc64nvme, md5 or none"),
+		"part_size":     parsed(&c.PartSize, parseSize, "a size such as 32MiB"),
+		"concurrency":   parsed(&c.Concurrency, strconv.Atoi, "a number"),
+		"ca_bundle":     parsed(&c.CABundle, text, "a file"),
+	}
+}
+
+// parsed sets to to what parse makes of a text, or says what was wanted.
+func parsed[T any](to *T, parse func(string) (T, error), want string) func(string) error {
+	return func(s string) (err error) {
+		if *to, err = parse(s); err != nil || s == "" {
+			return fmt.Errorf("%q is not %s", s, want)
+		}
+		return nil
+	}
+}
+
+func text(s string) (string, error) { return s, nil }
+
+func parseSwitch(s string) (*bool, error) {
+	on, err := strconv.ParseBool(s)
+	return &on, err
+}
+
+// parseTime reads what time.ParseDuration does, and days: 30d.
+func parseTime(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(s)
+}
+
+// parseSize reads bytes as people write them: 8388608, 8MiB, 1GiB.
+func parseSize(s string) (int64, error) {
+	digits, unit := s, int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if before, ok := strings.CutSuffix(s, suffix); ok {
+			digits, unit = before, n
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err == nil && n > math.MaxInt64/unit {
+		err = strconv.ErrRange
+	}
+	return n * unit, err
+}
+
+// SetURL takes s3://bucket/prefix?option=value.
+func (c *Config) SetURL(u *url.URL) error {
+	if u.User != nil || u.Fragment != "" || u.Opaque != "" {
+		return core.Errorf(core.ErrInvalid, "a bucket is written s3://bucket/prefix?region=…; credentials come from the AWS environment")
+	}
+	c.Bucket, c.Prefix = u.Host, strings.Trim(u.Path, "/")
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return core.Errorf(core.ErrInvalid, "%s: its options are not written as ?option=value&option=value", c.Place())
+	}
+	known := c.options()
+	for option, given := range values {
+		set := known[option]
+		if set == nil {
+			return core.Errorf(core.ErrInvalid, "%s: no option %q; known are %s", c.Place(), option, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+		if len(given) > 1 {
+			return core.Errorf(core.ErrInvalid, "%s: option %s is given twice", c.Place(), option)
+		}
+		if err := set(given[0]); err != nil {
+			return core.Errorf(core.ErrInvalid, "%s: option %s: %w", c.Place(), option, err)
+		}
+	}
+	return c.check()
+}
+
+// Place is "s3:bucket/prefix".
+func (c *Config) Place() string { return strings.TrimSuffix(name+":"+c.Bucket+"/"+c.Prefix, "/") }
+
+// Open returns the agent. It asks the server nothing.
+func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if env.Name == "" {
+		env.Name = c.Place()
+	}
+	s, err := newStore(ctx, *c, env)
+	if err != nil {
+		return nil, err
+	}
+	return object.New(object.Retry(s, env), env), nil
+}
+
+// check answers ErrInvalid for what no server would take.
+func (c *Config) check() error {
+	for _, err := range []error{c.checkPlace(), c.checkEndpoint(), c.checkProtection(), c.checkTransfer()} {
+		if err != nil {
+			return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
+		}
+	}
+	return nil
+}
+
+// bucketName is that of
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+func (c *Config) checkPlace() error {
+	switch {
+	case c.Bucket == "":
+		return fmt.Errorf("no bucket is given: s3://bucket/prefix")
+	case !bucketName.MatchString(c.Bucket):
+		return fmt.Errorf("%q is no bucket's name, which has 3 to 63 of a-z 0-9 . -", c.Bucket)
+	case strings.HasSuffix(c.Bucket, "--x-s3"):
+		return fmt.Errorf("a directory bucket does not list in order, and cannot keep backups")
+	case len(c.Prefix) > 512:
+		return fmt.Errorf("the prefix has %d bytes; 512 are the most", len(c.Prefix))
+	}
+	for word := range strings.SplitSeq(c.Prefix, "/") {
+		if word == "." || word == ".." || word == "" && c.Prefix != "" || strings.ContainsFunc(word, unprintable) {
+			return fmt.Errorf("the prefix has a word %q between its slashes", word)
+		}
+	}
+	return nil
+}
+
+func unprintable(r rune) bool { return !strconv.IsPrint(r) || r == '\\' || r == '\uFFFD' }
+
+func (c *Config) checkEndpoint() error {
+	if c.Endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("the endpoint is no URL such as https://host:port") // which may hold a secret
+	}
+	return nil
+}
+
+func (c *Config) checkProtection() error {
+	var classes []string
+	for _, class := range types.StorageClass("").Values() {
+		classes = append(classes, string(class))
+	}
+	switch {
+	case c.KMSKey != "" && c.SSE != string(types.ServerSideEncryptionAwsKms):
+		return fmt.Errorf("kms_key goes with sse=aws:kms")
+	case c.BucketKey && c.SSE != string(types.ServerSideEncryptionAwsKms):
+		return fmt.Errorf("bucket_key goes with sse=aws:kms")
+	case (c.Lock == "") != (c.LockFor == 0) || c.LockFor < 0:
+		return fmt.Errorf("lock and lock_for go together, such as lock=governance&lock_for=30d")
+	case c.Endpoint == "" && !oneOf(c.StorageClass, classes...): // other servers have classes of their own
+		return fmt.Errorf("no storage_class %q; known are %s", c.StorageClass, strings.Join(classes, ", "))
+	case !oneOf(c.SSE, "AES256", "aws:kms"):
+		return fmt.Errorf("no sse %q; known are AES256, aws:kms", c.SSE)
+	case !oneOf(c.Lock, "governance", "compliance"):
+		return fmt.Errorf("no lock %q; known are governance, compliance", c.Lock)
+	}
+	return nil
+}
+
+func (c *Config) checkTransfer() error {
+	switch {
+	case !oneOf(c.Checksum, auto, crc64nvme, md5Sum, noSum):
+		return fmt.Errorf("no checksum %q; known are auto, crc64nvme, md5, none", c.Checksum)
+	case c.PartSize != 0 && (c.PartSize < minPart || c.PartSize > maxPart):
+		return fmt.Errorf("a part_size of %d bytes is not from 5MiB to 5GiB", c.PartSize)
+	case c.Concurrency < 0 || c.Concurrency > 64:
+		return fmt.Errorf("a concurrency of %d is not from 1 to 64", c.Concurrency)
+	}
+	return nil
+}
+
+func oneOf(value string, all ...string) bool { return value == "" || slices.Contains(all, value) }

@@ -1,0 +1,204 @@
+package s3
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	smithy "github.com/aws/smithy-go"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// kinds are what codes mean where the status does not say it:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+var kinds = map[string]core.ErrorKind{
+	"NoSuchBucket":                 core.ErrNoPlace,
+	"AuthorizationHeaderMalformed": core.ErrUnsupported, // of another region
+	"InvalidObjectState":           core.ErrUnsupported, // in an archive class
+
+	"ExpiredToken":          core.ErrUnauthenticated,
+	"InvalidAccessKeyId":    core.ErrUnauthenticated,
+	"InvalidToken":          core.ErrUnauthenticated,
+	"InvalidTokenId":        core.ErrUnauthenticated,
+	"SignatureDoesNotMatch": core.ErrUnauthenticated,
+
+	"RequestExpired":       core.ErrClock,
+	"RequestTimeTooSkewed": core.ErrClock,
+
+	"RequestLimitExceeded": core.ErrThrottled,
+	"SlowDown":             core.ErrThrottled,
+	"SlowDownRead":         core.ErrThrottled,
+	"SlowDownWrite":        core.ErrThrottled,
+	"Throttling":           core.ErrThrottled,
+	"ThrottlingException":  core.ErrThrottled,
+
+	"BadDigest":                   core.ErrDamaged,
+	"XAmzContentChecksumMismatch": core.ErrDamaged,
+	"IncompleteBody":              core.ErrUnavailable,
+	"InternalError":               core.ErrUnavailable,
+	"InvalidPart":                 core.ErrUnavailable, // another process sent it meanwhile
+	"RequestTimeout":              core.ErrUnavailable,
+
+	"XMinioStorageFull": core.ErrNoSpace,
+}
+
+// statuses are what a status means that is no code's.
+var statuses = map[int]core.ErrorKind{
+	http.StatusUnauthorized:                 core.ErrUnauthenticated,
+	http.StatusForbidden:                    core.ErrDenied,
+	http.StatusNotFound:                     core.ErrNotFound,
+	http.StatusRequestTimeout:               core.ErrUnavailable,
+	http.StatusConflict:                     core.ErrUnavailable, // somebody else is at the same key
+	http.StatusPreconditionFailed:           core.ErrExists,
+	http.StatusRequestedRangeNotSatisfiable: core.ErrChanged,
+	http.StatusTooManyRequests:              core.ErrThrottled,
+	http.StatusNotImplemented:               core.ErrUnsupported,
+	http.StatusInsufficientStorage:          core.ErrNoSpace,
+}
+
+// rights are what the operations need.
+var rights = map[string]string{
+	"AbortMultipartUpload":    "s3:AbortMultipartUpload",
+	"CompleteMultipartUpload": "s3:PutObject",
+	"CreateMultipartUpload":   "s3:PutObject",
+	"DeleteObject":            "s3:DeleteObject",
+	"GetObject":               "s3:GetObject, and s3:ListBucket to be told what is not there",
+	"HeadObject":              "s3:GetObject, and s3:ListBucket to be told what is not there",
+	"ListMultipartUploads":    "s3:ListBucketMultipartUploads",
+	"ListObjectsV2":           "s3:ListBucket",
+	"ListParts":               "s3:ListMultipartUploadParts",
+	"PutObject":               "s3:PutObject",
+	"UploadPart":              "s3:PutObject",
+}
+
+// translate says what an error of the SDK means. One that has a kind, such as the
+// source's, stays as it is.
+func translate(err error) error {
+	if err == nil || core.KindOf(err) != "" {
+		return err
+	}
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && response.HTTPStatusCode() != 0 {
+		return answered(response, err)
+	}
+	return unanswered(err)
+}
+
+// A quiet cause is one that the detail tells in fewer words.
+type quiet struct{ error }
+
+func (quiet) Error() string   { return "" }
+func (q quiet) Unwrap() error { return q.error }
+
+// answered is an error that the server told.
+func answered(response *awshttp.ResponseError, err error) error {
+	e := &core.Error{
+		Kind:      kindOf(response.HTTPStatusCode(), ""),
+		RequestID: response.ServiceRequestID(),
+		Err:       quiet{err},
+	}
+	var said []string
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		e.Code, e.Kind = api.ErrorCode(), kindOf(response.HTTPStatusCode(), api.ErrorCode())
+		said = append(said, api.ErrorMessage())
+	} else {
+		said = append(said, fmt.Sprintf("an answer with status %d that is not understood", response.HTTPStatusCode()))
+	}
+	if response.Response != nil {
+		e.RetryAfter = retryAfter(response.Response.Header)
+		said = append(said, advice(e.Kind, err, response.Response.Response))
+	}
+	e.Detail = strings.Join(strings.Fields(strings.Join(said, " ")), " ")
+	return e
+}
+
+func kindOf(status int, code string) core.ErrorKind {
+	if k, ok := kinds[code]; ok {
+		return k
+	}
+	if strings.Contains(code, "Quota") { // every server writes it differently
+		return core.ErrNoSpace
+	}
+	if k, ok := statuses[status]; ok {
+		return k
+	}
+	if status >= 300 && status < 500 {
+		return core.ErrUnsupported
+	}
+	return core.ErrUnavailable
+}
+
+// advice is what a person can do, or "".
+func advice(kind core.ErrorKind, err error, r *http.Response) string {
+	if r.StatusCode >= 300 && r.StatusCode < 400 {
+		return moved(r.Header)
+	}
+	switch kind {
+	case core.ErrDenied:
+		if op := (*smithy.OperationError)(nil); errors.As(err, &op) && rights[op.Operation()] != "" {
+			return "(this needs the right " + rights[op.Operation()] + ")"
+		}
+	case core.ErrClock:
+		return fmt.Sprintf("(the server says that it is %s: set this machine's clock)", r.Header.Get("Date"))
+	}
+	return ""
+}
+
+// moved says where a redirect points, which is not followed: what was meant for one
+// host is not for another.
+func moved(h http.Header) string {
+	if region := h.Get("X-Amz-Bucket-Region"); region != "" {
+		return fmt.Sprintf("(the bucket is in another region: give region=%s)", region)
+	}
+	to, err := url.Parse(h.Get("Location"))
+	if err != nil || to.Host == "" {
+		return "(the server points to another place and does not say where: look at region and endpoint)"
+	}
+	return fmt.Sprintf("(the server points to %s://%s, and redirects are not followed: give the endpoint that is meant)", to.Scheme, to.Host)
+}
+
+// retryAfter reads the header in both of its forms, of which one is by the server's
+// own clock (RFC 9110, 10.2.3).
+func retryAfter(h http.Header) time.Duration {
+	if n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	at, err := http.ParseTime(h.Get("Retry-After"))
+	now, e := http.ParseTime(h.Get("Date"))
+	if err != nil || e != nil {
+		return 0
+	}
+	return max(0, at.Sub(now))
+}
+
+// unanswered is an error of a request that got no answer, or half of one.
+func unanswered(err error) error {
+	e := &core.Error{Kind: core.ErrUnavailable, Err: err}
+	host := ""
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		if parsed, err := url.Parse(u.URL); err == nil {
+			host = parsed.Host
+		}
+		e.Detail, e.Err = host+": "+u.Err.Error(), quiet{err}
+	}
+	var certificate *tls.CertificateVerificationError
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &certificate):
+		e.Kind = core.ErrUnauthenticated
+		e.Detail = fmt.Sprintf("the certificate of %s is not trusted: %v (one that is your own is named by ca_bundle)", host, certificate.Err)
+	case errors.As(err, &name) && name.IsNotFound:
+		e.Kind = core.ErrNoPlace
+		e.Detail = fmt.Sprintf("there is no host %s: look at region and endpoint; where a server has no host for each bucket, path_style=true", name.Name)
+	}
+	return e
+}

@@ -1,0 +1,9 @@
+//go:build !slim || agent_s3
+
+package main
+
+import "github.com/offsite-backup/offsite/agents/s3"
+
+func init() {
+	kinds = append(kinds, s3.Kind())
+}
