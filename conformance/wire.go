@@ -3,6 +3,8 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/offsite-backup/offsite/conformance/fault"
@@ -61,32 +63,59 @@ func (t *trial) fired(r *fault.Rule, where string) {
 	}
 }
 
-// spread runs f for each of n jobs, a few at a time: most of what they do is wait.
+// spread runs f for each of n jobs in order, a few at a time: most of what they do
+// is wait. When one fails, none is begun any more, and the first of those that
+// failed, by number, is the case's.
 func (t *trial) spread(n int, f func(i int)) {
-	slots := make(chan struct{}, 6)
-	t.parallel(n, func(i int) {
-		slots <- struct{}{}
-		defer func() { <-slots }()
-		f(i)
+	verdicts := make([]verdict, n)
+	var next, failed atomic.Int64
+	t.parallel(min(n, 8), func(int) {
+		for failed.Load() == 0 {
+			i := int(next.Add(1)) - 1
+			if i >= n {
+				return
+			}
+			if verdicts[i] = t.guard(func() { f(i) }); verdicts[i].status != Pass {
+				failed.Add(1)
+			}
+		}
 	})
+	for _, v := range verdicts {
+		if v.status != "" && v.status != Pass {
+			panic(v)
+		}
+	}
 }
 
 // ending runs a call with a context that ends long after the call should have, and
 // demands that it did.
 func (t *trial) ending(what string, most time.Duration, call func(ctx context.Context) error) error {
-	late := fmt.Errorf("still running after %v", most+busy)
-	ctx, cancel := context.WithTimeoutCause(t.ctx, most+busy, late)
+	ctx, cancel := context.WithCancel(t.ctx)
 	defer cancel()
-	err := call(ctx)
-	if ctx.Err() != nil {
-		t.fail(fmt.Sprintf("%s ends within %v", what, most), "%v: %v", late, err)
+	ended := make(chan error, 1)
+	go func() { ended <- call(ctx) }()
+	timer := time.NewTimer(most + busy)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+		t.fail(fmt.Sprintf("%s ends within %v", what, most), "it is still running after %v", most+busy)
+		panic("not reached")
 	}
-	return err
 }
 
 func hasBody(q fault.Request) bool { return q.Length != 0 }
 
 func reads(q fault.Request) bool { return q.Method == "GET" }
+
+// readsArchive says whether a request is for an archive: its key stands in what is
+// asked for, perhaps with its slash escaped.
+func readsArchive(q fault.Request) bool {
+	return reads(q) && inData.MatchString(q.Target)
+}
+
+var inData = regexp.MustCompile(`(?i)\bdata(/|%2f)[0-9A-Za-z]`)
 
 // proxySelf shows that what an agent moves goes through the proxy, which passes it
 // unchanged: what the other cases see happen there, happens to this agent.

@@ -65,7 +65,7 @@ func resets(t *trial) {
 	down := []fault.Fault{fault.ResetDown(0), fault.ResetDown(1 << 10), fault.ResetDown(half), fault.ResetDown(-1)}
 	t.struck(t.uploading(), hasBody, up, core.ErrUnavailable)
 	t.struck(t.downloading(), reads, down, core.ErrUnavailable)
-	t.struck(t.listing(), t.target.Wire.Page, []fault.Fault{fault.ResetDown(0), fault.ResetDown(-1)}, core.ErrUnavailable)
+	t.struck(t.listing(), t.target.Wire.Page, []fault.Fault{fault.ResetDown(0), fault.ResetDown(50)}, core.ErrUnavailable)
 	for _, e := range t.errands() {
 		t.struck(e, anyRequest, []fault.Fault{fault.Reset()}, core.ErrUnavailable)
 	}
@@ -92,15 +92,22 @@ func refusals(t *trial) {
 		}
 		e.after(s, err)
 	}
+	t.nobody(e.ns)
+}
+
+// nobody makes each call while nobody listens at the server's address.
+func (t *trial) nobody(ns Namespace) {
 	patience := core.Patience{Stall: 2 * time.Second, Retry: time.Second}
-	w, s := t.wired(e.ns, patience), t.source(100)
-	t.ok(w.proxy.Close(), "a proxy that is closed")
-	for _, name := range []string{"Upload", "Get", "Open", "List", "Delete"} {
-		t.did("%s, while nobody listens at the address, with a patience of %v", name, patience.Retry)
-		err := t.ending(name, patience.Stall+patience.Retry, func(ctx context.Context) error { return t.call(w, ctx, name, s) })
+	calls := []string{"Upload", "Get", "Open", "List", "Delete"}
+	s := t.source(100)
+	t.did("each call, while nobody listens at the address, with a patience of %v", patience.Retry)
+	t.spread(len(calls), func(i int) {
+		w := t.wired(ns, patience)
+		t.ok(w.proxy.Close(), "a proxy that is closed")
+		err := t.ending(calls[i], patience.Stall+patience.Retry, func(ctx context.Context) error { return t.call(w, ctx, calls[i], s) })
 		t.kind(err, core.ErrUnavailable)
-	}
-	t.absent(t.open(e.ns), s.draft.ID)
+	})
+	t.absent(t.open(ns), s.draft.ID)
 }
 
 // call makes one of everyCall's calls.
@@ -154,5 +161,5 @@ func bodiesAgain(t *trial) {
 func cuts(t *trial) {
 	half := t.target.Limits.PartSize / 2
 	t.struck(t.downloading(), reads, []fault.Fault{fault.CutDown(0), fault.CutDown(1), fault.CutDown(half), fault.CutDown(-1)}, core.ErrUnavailable, core.ErrDamaged)
-	t.struck(t.listing(), reads, []fault.Fault{fault.CutDown(0), fault.CutDown(-1)}, core.ErrUnavailable, core.ErrDamaged)
+	t.struck(t.listing(), reads, []fault.Fault{fault.CutDown(0), fault.CutDown(50)}, core.ErrUnavailable, core.ErrDamaged)
 }

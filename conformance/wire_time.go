@@ -19,7 +19,7 @@ func wireTimes() []Case {
 			ID: "J04", Words: "stall", Level: Short, Needs: []Means{MeansWire, MeansRaw}, run: stalls, Clause: clauseStall,
 			Why: "a firewall forgot a connection, and the nightly backup waited on it until somebody looked",
 		}, {
-			ID: "J05", Words: "slow_but_alive", Level: Short, Needs: needs, run: slowAlive,
+			ID: "J05", Words: "slow_but_alive", Level: Core, Needs: needs, run: slowAlive,
 			Clause: "One on which bytes move may take as long as it takes.",
 			Why:    "a fixed time for a request makes backups over slow lines impossible, for ever",
 		}, {
@@ -35,50 +35,71 @@ func wireTimes() []Case {
 // hasty is the patience of cases that wait for its end.
 var hasty = core.Patience{Stall: 500 * time.Millisecond, Retry: 1500 * time.Millisecond}
 
-// most is how long a call may take whose requests all stall. A request whose answer
-// may take its time, such as a commit, is given ten times as much.
-func most(p core.Patience) time.Duration { return p.Retry + 10*p.Stall }
+// most is how long a call may take whose requests all stall. An upload ends with
+// a commit, whose answer may take its time: it is given ten times as much.
+func most(call string, p core.Patience) time.Duration {
+	if call == "Upload" {
+		return p.Retry + 10*p.Stall
+	}
+	return p.Retry + 2*p.Stall
+}
+
+// A stalled call meets a stall once, and one that it does not get past.
+type stalled struct {
+	call    string
+	once    fault.Fault
+	forever fault.Fault
+	match   func(fault.Request) bool
+}
+
+func (t *trial) stalled() []stalled {
+	half := t.target.Limits.PartSize / 2
+	return []stalled{
+		{"Upload", fault.StallUp(half), fault.StallUp(0), hasBody},
+		{"Upload", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
+		{"Open", fault.StallDown(half), fault.StallDown(0), readsArchive},
+		{"Open", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
+		{"Get", fault.StallDown(1), fault.StallDown(0), reads},
+		{"List", fault.StallDown(1), fault.StallDown(0), t.target.Wire.Page},
+		{"Delete", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
+	}
+}
 
 // stalls has nothing move on a connection: once, and then whenever it is asked.
 func stalls(t *trial) {
 	ns := t.place()
-	stored := t.stored(t.open(ns), t.severalParts())
-	half := t.target.Limits.PartSize / 2
-	type stalled struct {
-		call  string
-		fault fault.Fault
-		match func(fault.Request) bool
-	}
-	all := []stalled{
-		{"Upload", fault.StallUp(half), hasBody}, {"Upload", fault.StallAnswer(), anyRequest}, {"Open", fault.StallDown(half), reads},
-		{"Open", fault.StallAnswer(), anyRequest}, {"List", fault.StallAnswer(), t.target.Wire.Page}, {"Get", fault.StallDown(1), reads},
-		{"Delete", fault.StallAnswer(), anyRequest},
-	}
+	direct := t.open(ns)
+	stored, all := t.stored(direct, t.severalParts()), t.stalled()
 	sources := make([]*source, 2*len(all))
 	for i := range sources {
-		if sources[i] = stored; all[i/2].call == "Upload" || all[i/2].call == "Delete" {
+		switch sources[i] = stored; all[i/2].call {
+		case "Upload":
 			sources[i] = t.source(t.severalParts())
+		case "Delete":
+			sources[i] = t.source(100)
+			t.ok(t.upload(t.ctx, direct, sources[i]), "an upload")
 		}
 	}
 	t.did("each call, once and for ever stalled, with a patience of %v for a stall and %v for all", hasty.Stall, hasty.Retry)
 	t.spread(len(sources), func(i int) {
 		c := all[i/2]
-		if c.call == "Delete" {
-			t.ok(t.upload(t.ctx, t.open(ns), sources[i]), "an upload")
+		r := &fault.Rule{Match: c.match, Fault: c.once}
+		if i%2 == 1 {
+			r = &fault.Rule{Match: c.match, Fault: c.forever, Times: fault.Always}
 		}
+		what := fmt.Sprintf("%s, with a %v", c.call, r.Fault)
 		w := t.wired(ns, hasty)
-		r := w.arm(&fault.Rule{Match: c.match, Fault: c.fault, Times: []int{1, fault.Always}[i%2]})
-		what := fmt.Sprintf("%s, with a %v", c.call, c.fault)
-		err := t.ending(what, most(hasty), func(ctx context.Context) error { return t.call(w, ctx, c.call, sources[i]) })
+		w.arm(r)
+		err := t.ending(what, most(c.call, hasty), func(ctx context.Context) error { return t.call(w, ctx, c.call, sources[i]) })
 		t.fired(r, "at "+c.call)
-		if i%2 == 1 && err == nil {
+		if r.Times == fault.Always && err == nil {
 			t.fail(what+" at every request answers that it did not succeed", "no error")
 		}
 		if err != nil {
 			t.kind(err, core.ErrUnavailable)
 		}
 		r.Release()
-		t.wholeOr(t.open(ns), sources[i], core.ErrNotFound)
+		t.wholeOr(direct, sources[i], core.ErrNotFound)
 	})
 }
 
@@ -92,7 +113,7 @@ func slowAlive(t *trial) {
 	patience := core.Patience{Stall: stall, Retry: 2 * time.Second}
 	w := t.wired(ns, patience)
 	r := w.arm(&fault.Rule{
-		Match: func(q fault.Request) bool { return reads(q) && !t.target.Wire.Page(q) }, Times: fault.Always, Fault: fault.SlowDown(s.size / takes),
+		Match: readsArchive, Times: fault.Always, Fault: fault.SlowDown(s.size / takes),
 	})
 	t.slowly("a read", takes*stall/2, r, func() error {
 		got, err := t.whole(w, s.draft.ID)
@@ -140,32 +161,32 @@ func slowHeads(t *trial) {
 		if calls[i] == "Upload" {
 			about = fresh
 		}
-		err := t.ending(calls[i], most(hasty), func(ctx context.Context) error { return t.call(w, ctx, calls[i], about) })
+		err := t.ending(calls[i], most("", hasty), func(ctx context.Context) error { return t.call(w, ctx, calls[i], about) })
 		t.fired(r, "at "+calls[i])
 		t.kind(err, core.ErrUnavailable)
 	})
 	t.wholeOr(t.open(ns), s, core.ErrNotFound)
 }
 
-// throttled answers 429 and 503, with the time that the agent has to wait: twice, for
+// throttled answers 429 and 503, with the time that the agent has to wait: once, for
 // ever, and longer than its patience.
 func throttled(t *trial) {
 	ns := t.place()
 	direct := t.open(ns)
 	s := t.stored(direct, 1000)
-	up := []*source{t.source(1000), t.source(1000)}
-	endless := []*source{t.source(1000), t.source(1000), t.source(1000)}
-	t.did("a Get and an upload, of which a request is answered by 429 or 503 with Retry-After: 1, once")
-	t.spread(4, func(i int) {
-		if i < 2 {
-			t.waits(ns, anyRequest, []int{429, 503}[i], func(w wired) error { return t.call(w, t.ctx, "Get", s) })
-			return
-		}
-		t.waits(ns, hasBody, []int{429, 503}[i-2], func(w wired) error { return t.upload(t.ctx, w, up[i-2]) })
-	})
-	t.sameQuietly(direct, up[0])
-	t.did("calls whose every request is throttled, with a patience of %v", throttledFor)
-	t.spread(len(endless), func(i int) { t.givesUp(ns, []string{"1", "", "3600"}[i], s, endless[i]) })
+	var jobs []func()
+	for _, status := range []int{429, 503} {
+		up := t.source(1000)
+		jobs = append(jobs,
+			func() { t.waits(ns, anyRequest, status, func(w wired) error { return t.call(w, t.ctx, "Get", s) }) },
+			func() { t.waits(ns, hasBody, status, func(w wired) error { return t.upload(t.ctx, w, up) }) })
+	}
+	for _, after := range []string{"1", "", "3600"} {
+		fresh := t.source(1000)
+		jobs = append(jobs, func() { t.givesUp(ns, after, "Get", s) }, func() { t.givesUp(ns, after, "Upload", fresh) })
+	}
+	t.did("calls of which a request is answered by 429 or 503 with Retry-After, once and, with a patience of %v, for ever", throttledFor)
+	t.spread(len(jobs), func(i int) { jobs[i]() })
 }
 
 // waits demands that a call succeeds, and that the request which was throttled is
@@ -192,29 +213,37 @@ func (t *trial) waits(ns Namespace, match func(fault.Request) bool, status int, 
 	t.inconclusive("wire: repeated", "the request that was throttled is made again", "another was made in its stead")
 }
 
-const throttledFor = 3 * time.Second
+const throttledFor = 2 * time.Second
 
-// givesUp demands that calls whose every request is throttled end within their
-// patience, after a few attempts, and say why.
-func (t *trial) givesUp(ns Namespace, after string, s, fresh *source) {
+// givesUp demands that a call whose every request is throttled ends within its
+// patience, after a few attempts, and says why.
+func (t *trial) givesUp(ns Namespace, after, call string, s *source) {
 	header := http.Header{}
 	if after != "" {
 		header.Set("Retry-After", after)
 	}
-	for _, name := range []string{"Get", "Upload"} {
-		w := t.wired(ns, core.Patience{Stall: time.Minute, Retry: throttledFor})
-		r := w.arm(&fault.Rule{Times: fault.Always, Fault: fault.Answer(503, header, "")})
-		about := map[string]*source{"Get": s, "Upload": fresh}[name]
-		what := fmt.Sprintf("%s, throttled for ever with Retry-After: %q", name, after)
-		err := t.ending(what, throttledFor, func(ctx context.Context) error { return t.call(w, ctx, name, about) })
-		t.fired(r, "at "+name)
-		t.kind(err, core.ErrThrottled, core.ErrUnavailable)
-		const few = 20
-		if n := len(w.proxy.Counts().Requests); n > few {
-			t.fail(fmt.Sprintf("%s: at most %d requests in %v", what, few, throttledFor), "%d", n)
-		}
-		if e := (*core.Error)(nil); after != "" && (!errors.As(err, &e) || e.RetryAfter == 0) {
-			t.fail(what+": an error that says when to ask again", "%v", err)
+	w := t.wired(ns, core.Patience{Stall: time.Minute, Retry: throttledFor})
+	r := w.arm(&fault.Rule{Times: fault.Always, Fault: fault.Answer(503, header, "")})
+	what := fmt.Sprintf("%s, throttled for ever with Retry-After: %q", call, after)
+	err := t.ending(what, throttledFor, func(ctx context.Context) error { return t.call(w, ctx, call, s) })
+	t.fired(r, "at "+call)
+	t.kind(err, core.ErrThrottled, core.ErrUnavailable)
+	const few = 20
+	if n := len(w.proxy.Counts().Requests); n > few {
+		t.fail(fmt.Sprintf("%s: at most %d requests in %v", what, few, throttledFor), "%d", n)
+	}
+	if after != "" && !saysWhen(err) {
+		t.fail(what+": an error that says when to ask again", "%v", err)
+	}
+}
+
+// saysWhen says whether an error, or one that it wraps, has the time that the place
+// asked for.
+func saysWhen(err error) bool {
+	for e := (*core.Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.RetryAfter > 0 {
+			return true
 		}
 	}
+	return false
 }
