@@ -8,6 +8,8 @@ TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/offsite-tools
 STATICCHECK := $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := $(TOOLS)/minio-$(MINIO_VERSION)
+RCLONE_VERSION := v1.76.0
+RCLONE := $(TOOLS)/rclone-$(RCLONE_VERSION)
 
 LINKABLE := $(patsubst cmd/offsite/agent_%.go,%,$(wildcard cmd/offsite/agent_*.go))
 UNKNOWN := $(filter-out $(LINKABLE),$(AGENTS))
@@ -15,13 +17,15 @@ comma := ,
 empty :=
 TAGS := $(subst $(empty) ,$(comma),$(strip $(if $(AGENTS),slim $(AGENTS:%=agent_%))))
 
-.PHONY: help build tools test check fuzz fmt vet staticcheck
+.PHONY: help build tools test check fuzz bench resume fmt vet staticcheck
 
 help:
 	@echo 'make build   writes ./offsite; AGENTS="local" links those alone (known: $(LINKABLE))'
 	@echo 'make tools   builds the servers that tests run against, into $(TOOLS); minutes, once'
 	@echo 'make test    all tests, with the race detector; a tool that one needs and does not find is an error'
 	@echo 'make check   gofmt, go vet for linux, darwin and windows, staticcheck'
+	@echo 'make resume  the uploads that are killed, with 2 GiB each'
+	@echo 'make bench   how fast it is, beside other programs; minutes'
 	@echo 'make fuzz    each fuzz test for FUZZTIME=$(FUZZTIME)'
 
 build:
@@ -32,6 +36,14 @@ build:
 # missing is then a failure, not a skip.
 test: tools
 	CI=true $(GO) test -race -count=1 -timeout=20m ./...
+
+# make test kills smaller ones.
+resume: tools
+	CI=true OFFSITE_RESUME_MIB=2048 $(GO) test -count=1 -timeout=20m -v -run='^TestResume$$' ./cmd/offsite
+
+# On a machine that does nothing else.
+bench: build $(MINIO) $(RCLONE)
+	$(GO) run ./bench -offsite ./offsite -rclone $(RCLONE)
 
 check: fmt vet staticcheck
 
@@ -54,6 +66,9 @@ $(MINIO):
 
 $(STATICCHECK):
 	$(call install,honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION))
+
+$(RCLONE):
+	$(call install,github.com/rclone/rclone@$(RCLONE_VERSION))
 
 # A program gets its name, which has its version, when it is whole.
 install = mkdir -p $@.new && GOBIN=$@.new GOOS= GOFLAGS=-trimpath $(GO) install $(1) && mv $@.new/* $@ && rmdir $@.new

@@ -39,9 +39,10 @@ func TestMain(m *testing.M) {
 type host struct {
 	*testing.T
 	dir string
+	env []string // more of it
 }
 
-func newHost(t *testing.T) *host { return &host{t, t.TempDir()} }
+func newHost(t *testing.T) *host { return &host{T: t, dir: t.TempDir()} }
 
 func (h *host) at(elem ...string) string {
 	return filepath.Join(append([]string{h.dir}, elem...)...)
@@ -51,6 +52,7 @@ func (h *host) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(offsite, args...)
 	cmd.Dir = h.dir
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+h.at("state"), "XDG_CACHE_HOME="+h.at("cache"))
+	cmd.Env = append(cmd.Env, h.env...)
 	return cmd
 }
 

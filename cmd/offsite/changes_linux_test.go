@@ -91,7 +91,7 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(tmp) })
-	h := &host{t, tmp}
+	h := &host{T: t, dir: tmp}
 	h.write(h.at("source", "public"), []byte("public"))
 	h.write(h.at("source", "secret"), []byte("secret"))
 	h.write(h.at("source", "closed", "inside"), []byte("inside"))

@@ -59,7 +59,7 @@ func TestOddTree(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { os.RemoveAll(tmp) })
-			h := &host{t, tmp}
+			h := &host{T: t, dir: tmp}
 			h.oddTree(h.at("source"))
 			h.run(0, "backup", "source", "--to", "one", "--to", "two")
 			for _, place := range []string{"one", "two"} {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,7 +73,13 @@ func TestKilledBetweenCommits(t *testing.T) {
 // the backup was killed.
 func (h *host) killWhen(now func() bool) bool {
 	h.Helper()
-	cmd := h.command("backup", "source", "--to", "copies")
+	return h.killWhenOf(h.command("backup", "source", "--to", "copies"), now)
+}
+
+func (h *host) killWhenOf(cmd *exec.Cmd, now func() bool) bool {
+	h.Helper()
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
 	if err := cmd.Start(); err != nil {
 		h.Fatal(err)
 	}
@@ -84,7 +92,7 @@ func (h *host) killWhen(now func() bool) bool {
 		select {
 		case <-ended:
 			if !cmd.ProcessState.Success() {
-				h.Fatalf("the backup failed: %v", cmd.ProcessState)
+				h.Fatalf("%v failed: %v\n%s", cmd.Args[1:], cmd.ProcessState, errs.Bytes())
 			}
 			return false
 		default:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,9 +14,11 @@ import (
 	"time"
 )
 
-// memoryBound is the most memory that packing, listing and restoring may ever
-// hold, whatever they pack.
-const memoryBound = 128 << 20
+// The most memory that a command may ever hold, whatever it packs or sends.
+const (
+	memoryBound     = 128 << 20 // packing, listing and restoring
+	fileMemoryBound = 64 << 20  // sending a file, and fetching one
+)
 
 // peak runs a command and returns the most memory it held (VmHWM), in bytes.
 func (h *host) peak(args ...string) (peak int64) {
@@ -60,9 +63,37 @@ func highWater(pid int) int64 {
 
 func (h *host) bounded(args ...string) {
 	h.Helper()
-	if peak := h.peak(args...); peak > memoryBound {
-		h.Errorf("offsite %s held %d MiB, the bound is %d", args[0], peak>>20, memoryBound>>20)
+	h.boundedBy(memoryBound, args...)
+}
+
+func (h *host) boundedBy(bound int64, args ...string) {
+	h.Helper()
+	if peak := h.peak(args...); peak > bound {
+		h.Errorf("offsite %s held %d MiB, the bound is %d", args[0], peak>>20, bound>>20)
 	}
+}
+
+// TestMemoryOverNetwork sends a large file and fetches it, and packs and restores
+// it.
+func TestMemoryOverNetwork(t *testing.T) {
+	each(t, func(h *host, r remote) {
+		h.dir = h.TempDir() // only the server's copy is in memory
+		place := r.place(r.address)
+		h.writeLarge(h.at("source", "large"), 4<<30)
+		h.boundedBy(fileMemoryBound, "upload", "source/large", "--to", place)
+		id := h.ids(place)[0]
+		h.boundedBy(fileMemoryBound, "download", id, "fetched", "--from", place)
+		if out, err := exec.Command("cmp", h.at("source", "large"), h.at("fetched")).CombinedOutput(); err != nil {
+			h.Errorf("%s", out)
+		}
+		if err := os.Remove(h.at("fetched")); err != nil {
+			h.Fatal(err)
+		}
+		h.run(0, "delete", id, "--yes", "--from", place)
+		h.bounded("backup", "source", "--to", place)
+		h.bounded("restore", "latest", "restored", "--from", place, "--below", h.at("source"))
+		h.same(h.at("source"), h.at("restored"))
+	})
 }
 
 func TestMemoryOfOneLargeFile(t *testing.T) {
@@ -103,7 +134,7 @@ func TestMemoryOfManyFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &host{t, dir}
+	h := &host{T: t, dir: dir}
 	const folders, each = 400, 500
 	for i := range folders {
 		dir := h.at("source", fmt.Sprintf("folder-%03d", i))

@@ -1,0 +1,206 @@
+package main
+
+import (
+	crand "crypto/rand"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/offsite-backup/offsite/conformance/fault"
+)
+
+// resumeSize is how many MiB an upload that is killed has: OFFSITE_RESUME_MIB, or so
+// many that it is killed among dozens of parts.
+func resumeSize(t *testing.T) int64 {
+	mib := int64(512)
+	if s := os.Getenv("OFFSITE_RESUME_MIB"); s != "" {
+		var err error
+		if mib, err = strconv.ParseInt(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return mib << 20
+}
+
+// slack is what metadata, requests and lists take besides the archive.
+const slack = 1 << 20
+
+// TestResume kills an upload with SIGKILL at moments drawn by the bytes that the
+// server holds. The backup is not listed, and the same command sends no more than
+// what was in flight, also with nothing but the id to go on.
+func TestResume(t *testing.T) {
+	each(t, func(h *host, r remote) {
+		size := resumeSize(h.T)
+		h.noise("file.bin", size)
+		seed := rand.Uint64()
+		h.Logf("seed %d", seed)
+		draw := rand.New(rand.NewPCG(seed, 0))
+		killed := 0
+		for i := range 10 {
+			percent := 5 + draw.Int64N(91)
+			u := h.upload(r, i%2 == 1)
+			if u.kill(func() bool { return r.held() >= size*percent/100 }) {
+				killed++
+			}
+			u.again(fmt.Sprintf("killed with %d %% at the server", percent), size)
+		}
+		if killed < 7 {
+			h.Errorf("%d of 10 uploads were killed", killed)
+		}
+	})
+}
+
+// TestResumeBetweenCommits kills an upload when every part is there and the archive
+// is not, and when the archive is there and the metadata is not.
+func TestResumeBetweenCommits(t *testing.T) {
+	each(t, func(h *host, r remote) {
+		const size = 100 << 20
+		h.noise("file.bin", size)
+		for when, match := range map[string]func(fault.Request) bool{
+			"between the last part and the commit": r.commit,
+			"between archive and metadata":         r.metadata,
+		} {
+			for _, forgets := range []bool{false, true} {
+				u := h.upload(r, forgets)
+				rule := &fault.Rule{Match: match, Fault: fault.StallUp(0)}
+				u.proxy.Arm(rule)
+				if !u.kill(func() bool { return rule.Fired() > 0 }) {
+					h.Fatalf("%s: not killed", when)
+				}
+				u.proxy.Arm()
+				before := u.proxy.Counts().Up
+				u.again(when, size)
+				if sent := u.proxy.Counts().Up - before; sent > slack {
+					h.Errorf("killed %s: %d bytes were sent again", when, sent)
+				}
+			}
+		}
+	})
+}
+
+// An uploading is one upload of file.bin to a place behind a proxy of its own.
+type uploading struct {
+	*host
+	remote  remote
+	proxy   *fault.Proxy
+	args    []string
+	id      string // given by hand
+	forgets bool   // whether the state folder is lost with the process
+}
+
+func (h *host) upload(r remote, forgets bool) *uploading {
+	h.Helper()
+	u := &uploading{host: h, remote: r, proxy: h.proxy(r), forgets: forgets}
+	u.args = []string{"upload", "file.bin", "--to", r.place(u.proxy.Addr())}
+	if forgets {
+		u.args = append(u.args, "--id", "by-hand-"+strings.ToLower(crand.Text())) // one that was deleted stays so
+	}
+	return u
+}
+
+// kill starts the upload and kills it when the moment has come. It says whether it
+// was killed.
+func (u *uploading) kill(now func() bool) bool {
+	u.Helper()
+	return u.killWhenOf(u.command(u.args...), now)
+}
+
+// again looks that nothing is listed, gives the same command again, and looks at
+// what it sent, what is stored now, and what is left.
+func (u *uploading) again(when string, size int64) {
+	u.Helper()
+	direct := u.remote.place(u.remote.address)
+	if ids := u.ids(direct); len(ids) > 0 {
+		// It was through before it was killed, or it is a lie.
+		u.fetch(when, ids[0])
+	}
+	if u.forgets {
+		u.forget()
+	}
+	u.run(0, u.args...)
+	if sent := u.proxy.Counts().Up; sent > size+u.remote.inFlight+slack {
+		u.Errorf("%s: %d bytes were sent in all, of %d", when, sent, size)
+	}
+	ids := u.ids(direct)
+	if len(ids) != 1 {
+		u.Fatalf("%s: %q are listed", when, ids)
+	}
+	u.fetch(when, ids[0])
+	if left := u.remote.left(); len(left) > 0 {
+		u.Errorf("%s: left: %q", when, left)
+	}
+	u.run(0, "delete", ids[0], "--yes", "--from", direct)
+	if left := files(u.at("state", "offsite", "runs")); len(left) > 0 {
+		u.Errorf("%s: left in the state folder: %q", when, left)
+	}
+	u.forget()
+	if u.Failed() {
+		u.FailNow()
+	}
+}
+
+// fetch compares what is stored with the file.
+func (u *uploading) fetch(when, id string) {
+	u.Helper()
+	u.run(0, "download", id, "fetched", "--from", u.remote.place(u.remote.address))
+	if out, err := exec.Command("cmp", u.at("file.bin"), u.at("fetched")).CombinedOutput(); err != nil {
+		u.Fatalf("%s: %s", when, out)
+	}
+	if err := os.Remove(u.at("fetched")); err != nil {
+		u.Fatal(err)
+	}
+}
+
+// noise writes a file of bytes that nothing packs, which differ everywhere.
+func (h *host) noise(name string, size int64) {
+	h.Helper()
+	h.write(h.at(name), nil)
+	f, err := os.OpenFile(h.at(name), os.O_WRONLY, 0)
+	if err != nil {
+		h.Fatal(err)
+	}
+	random, block := rand.NewChaCha8([32]byte{1}), make([]byte, 1<<20)
+	for n := int64(0); n < size; n += int64(len(block)) {
+		random.Read(block)
+		if _, err := f.Write(block[:min(size-n, int64(len(block)))]); err != nil {
+			h.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// TestDownloadResumes kills a download half-way: the same command fetches what is
+// missing.
+func TestDownloadResumes(t *testing.T) {
+	each(t, func(h *host, r remote) {
+		const size = 512 << 20
+		h.noise("file.bin", size)
+		h.run(0, "upload", "file.bin", "--to", r.place(r.address))
+		id := h.ids(r.place(r.address))[0]
+		p := h.proxy(r)
+		args := []string{"download", id, "fetched", "--from", r.place(p.Addr())}
+		if !h.killWhenOf(h.command(args...), func() bool { return p.Counts().Down >= size/2 }) {
+			h.Fatal("not killed")
+		}
+		if _, err := os.Stat(h.at("fetched")); err == nil {
+			h.Error("half a download has the name of a whole one")
+		}
+		h.run(0, args...)
+		if got := p.Counts().Down; got > size+5*16<<20+slack { // four chunks of 16 MiB were on their way
+			h.Errorf("%d bytes were fetched in all, of %d", got, size)
+		}
+		if out, err := exec.Command("cmp", h.at("file.bin"), h.at("fetched")).CombinedOutput(); err != nil {
+			h.Errorf("%s", out)
+		}
+		if left := slices.DeleteFunc(files(h.dir), func(name string) bool { return name[0] != '.' }); len(left) > 0 {
+			h.Errorf("left: %q", left)
+		}
+	})
+}
