@@ -33,6 +33,7 @@ type task struct {
 	Byte      int64 // stops when the source is read so far; -1 for not at all
 	Step      int   // stops before this step; -1 for not at all
 	State     string
+	Address   string // asks here, over a network; "" for where the target is
 }
 
 // ready is what the child says when it has stopped.
@@ -61,7 +62,10 @@ func Child(ctx context.Context, target Target, task string, out io.Writer) error
 		}
 	}
 	var a core.Agent
-	if j.Step >= 0 {
+	switch {
+	case j.Address != "":
+		a, err = target.Wire.Open(ctx, j.Namespace, env, j.Address)
+	case j.Step >= 0:
 		rec := &recorder{fails: func(n int, _ Step) Fault {
 			if n == j.Step {
 				stop()
@@ -69,7 +73,7 @@ func Child(ctx context.Context, target Target, task string, out io.Writer) error
 			return NoFault
 		}}
 		a, err = target.OpenFaulty(ctx, j.Namespace, env, rec.gate)
-	} else {
+	default:
 		a, err = target.Open(ctx, j.Namespace, env)
 	}
 	if err != nil {

@@ -126,6 +126,8 @@ func skips(t *trial) {
 	given := map[Means]bool{
 		MeansRaw: t.target.Raw != nil, MeansFaulty: t.target.OpenFaulty != nil, MeansCrash: t.target.Crash != nil,
 		MeansModes: t.target.Modes != nil, MeansSecrets: len(t.target.Secrets) > 0, MeansWire: t.target.Wire != nil,
+		MeansAnswers: t.target.Wire.has(anyAnswer), MeansClock: t.target.Wire.has(clockAnswer),
+		MeansLateError: t.target.Wire.has(Answer.late),
 	}
 	for m, why := range t.target.Lacks {
 		if given[m] {

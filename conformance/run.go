@@ -70,6 +70,9 @@ func newSuite(target Target) *suite {
 	if target.Limits.Page == 0 {
 		target.Limits.Page = 7
 	}
+	if target.Limits.InFlight == 0 {
+		target.Limits.InFlight = 4
+	}
 	seed := target.Seed
 	if seed == 0 {
 		seed, _ = strconv.ParseUint(os.Getenv(seedVariable), 10, 64)
@@ -122,6 +125,8 @@ func (s *suite) lacks(c Case) (verdict, bool) {
 		MeansRaw: s.target.Raw != nil, MeansFaulty: s.target.OpenFaulty != nil, MeansCrash: s.target.Crash != nil,
 		MeansModes: s.target.Modes != nil, MeansSync: s.target.OpenFaulty != nil, MeansSweep: true,
 		MeansSecrets: len(s.target.Secrets) > 0, MeansWire: s.target.Wire.whole(),
+		MeansAnswers: s.target.Wire.has(anyAnswer), MeansClock: s.target.Wire.has(clockAnswer),
+		MeansLateError: s.target.Wire.has(Answer.late),
 	}
 	for _, m := range c.Needs {
 		if why := s.target.Lacks[m]; why != "" {

@@ -234,3 +234,9 @@ func (s *source) sumOf(off, n int64) string {
 	_, _ = io.Copy(h, io.NewSectionReader(s.bytes(), off, n)) // neither side fails
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+// sumOf is the SHA-256 of bytes.
+func sumOf(p []byte) string {
+	sum := sha256.Sum256(p)
+	return hex.EncodeToString(sum[:])
+}

@@ -75,6 +75,10 @@ type Limits struct {
 	// target that can choose takes 1 MiB.
 	PartSize int64
 
+	// InFlight is how many parts of one archive are on their way at once, at most. 0
+	// means 4.
+	InFlight int
+
 	// Page is how many entries the place gives in one page of a list. 0 means that
 	// it knows no pages, and the suite looks at the edges of 7.
 	Page int
@@ -93,6 +97,10 @@ const (
 	MeansSync    Means = "sync"  // a place where bytes are written first and made durable by StepSync
 	MeansSweep   Means = "sweep" // the agent is a core.Sweeper
 	MeansWire    Means = "wire"
+	MeansAnswers Means = "answers" // of Wire
+
+	MeansClock     Means = "clock"      // one of Wire.Answers, of kind core.ErrClock
+	MeansLateError Means = "late error" // one of Wire.Answers, which begins as a success
 )
 
 // A Wire says how an agent reaches its server, so that the suite can stand between
@@ -116,6 +124,10 @@ type Wire struct {
 	// BadPages make of the body of a page, which is neither the first nor the last, a
 	// bad one.
 	BadPages map[BadPage]func(q fault.Request, body []byte) []byte
+
+	// Answers are what the server says to what it does not grant: of each kind of
+	// error that it knows one or more.
+	Answers []Answer
 }
 
 // A BadPage is a way in which a page of a list goes wrong.

@@ -99,7 +99,11 @@ func (a *agent) named(op string, id core.ID, err error) error {
 	if id.Validate() != nil {
 		id = ""
 	}
-	return &core.Error{Kind: kind, Agent: a.name, Op: op, ID: id, Err: err}
+	e := &core.Error{Kind: kind, Agent: a.name, Op: op, ID: id, Err: err}
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		e.Code, e.RequestID, e.RetryAfter = r.code, r.requestID, r.after
+	}
+	return e
 }
 
 // step asks the gate and then the place.
@@ -240,7 +244,7 @@ func (a *agent) create(ctx context.Context, key string, data []byte) error {
 			return err
 		}
 	}
-	_, err := a.step(ctx, conformance.Step{Op: conformance.StepPublish, Key: key, From: temp}, request{Op: put, Key: key, Data: data, Mode: fileMode})
+	_, err := a.step(ctx, conformance.Step{Op: conformance.StepPublish, Key: key, From: temp}, request{Op: put, Key: key, Data: data, Sums: []core.CRC64{sumOf(data)}, Mode: fileMode})
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ type rig struct {
 	gate   func(conformance.Gate) conformance.Gate                                       // asked by the agent
 	agent  func(inner core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken // around the agent
 	space  func(conformance.Namespace) conformance.Namespace
-	bound  bool // to the context of Open
+	bound  bool   // to the context of Open
+	server string // where the place is served
 	lacks  map[conformance.Means]string
 	ending <-chan struct{} // closed when the test ends
 }
@@ -55,7 +56,7 @@ func (r *rig) target(place *Place, whole conformance.Target) conformance.Target 
 	whole.Wire.OpenTLS = func(ctx context.Context, ns conformance.Namespace, env core.Env, address string, roots []byte) (core.Agent, error) {
 		return r.open(ctx, r.over("https", address, roots), ns, env, noFault, whole.Raw)
 	}
-	whole.Lacks = r.lacks
+	whole.Lacks, r.server = r.lacks, whole.Wire.Server
 	return whole
 }
 

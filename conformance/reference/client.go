@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,8 +14,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/minio/crc64nvme"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/transport"
@@ -94,8 +91,9 @@ func (c *client) try(ctx context.Context, q request) response {
 	in, err := c.http.Do(out)
 	w.pause()
 	if err != nil {
+		err = w.why(err)
 		w.end()
-		return response{Err: w.why(err)}
+		return response{Err: err}
 	}
 	c.answered.Store(true)
 	body := &incoming{w, in.Body}
@@ -112,7 +110,7 @@ func (c *client) encode(w *watch, q request) (*http.Request, error) {
 	data := q.Data
 	if q.Op == commit {
 		data, _ = json.Marshal(q.Sums) // numbers
-		q.Sums = []core.CRC64{core.CRC64(crc64nvme.Checksum(data))}
+		q.Sums = []core.CRC64{sumOf(data)}
 	}
 	u := c.base
 	u.Path, u.RawQuery = "/"+q.Key, url.Values{
@@ -134,7 +132,7 @@ func (c *client) encode(w *watch, q request) (*http.Request, error) {
 	}
 	set("Authorization", "Bearer "+Secret)
 	for _, sum := range q.Sums {
-		set(headerSum, fmt.Sprintf("%016x", uint64(sum)))
+		set(headerSum, sumText(sum))
 	}
 	if q.Mode != 0 {
 		set(headerMode, strconv.FormatUint(uint64(q.Mode), 8))
@@ -184,6 +182,9 @@ func decode(q request, in *http.Response, body io.Reader) response {
 		return response{Err: err}
 	}
 	if object {
+		if sums := sumsOf(in.Header.Get(headerSum)); len(sums) != 1 || sums[0] != sumOf(data) {
+			return response{Err: errFlipped}
+		}
 		r.Body = io.NopCloser(bytes.NewReader(data))
 		return r
 	}
@@ -200,7 +201,7 @@ func (r *response) decode(in *http.Response, data []byte) response {
 		return response{Err: core.Errorf(core.ErrUnavailable, "an answer that is not understood: %w", err)}
 	}
 	if in.StatusCode >= 300 || a.Error != "" {
-		return response{Err: wrong(in.Header, in.StatusCode, a)}
+		return response{Err: refused(in.Header, in.StatusCode, a)}
 	}
 	return response{Keys: a.Keys, More: a.More, Next: a.Next, Uploads: a.Uploads, Parts: a.Parts, Size: a.Size, Version: a.Version}
 }

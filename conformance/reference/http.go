@@ -24,7 +24,7 @@ var methods = map[op]string{
 
 // The headers of our own.
 const (
-	headerSum  = "Crc64nvme" // of a request's body
+	headerSum  = "Crc64nvme" // of a request's body, or of an object
 	headerMode = "Mode"      // of an object
 	requestID  = "Request-Id"
 )
@@ -73,19 +73,36 @@ func kindOf(status int) core.ErrorKind {
 	return core.ErrUnsupported
 }
 
-// wrong is the error that an answer tells.
-func wrong(h http.Header, status int, a answer) error {
-	e := &core.Error{Kind: kindOf(status), Detail: a.Message, Code: strconv.Itoa(status), RequestID: h.Get(requestID)}
+// A refusal is the error that an answer tells. Who names the call copies what it
+// says of itself.
+type refusal struct {
+	kind            core.ErrorKind
+	message         string
+	code, requestID string
+	after           time.Duration
+}
+
+func (r *refusal) Error() string {
+	if r.message == "" {
+		return string(r.kind)
+	}
+	return r.message
+}
+
+func (r *refusal) Unwrap() error { return r.kind }
+
+func refused(h http.Header, status int, a answer) error {
+	r := &refusal{kind: kindOf(status), message: a.Message, code: strconv.Itoa(status), requestID: h.Get(requestID)}
 	if _, known := statuses[a.Error]; known {
-		e.Kind = a.Error
+		r.kind = a.Error
 	}
 	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil {
-		e.RetryAfter = time.Duration(seconds) * time.Second
+		r.after = time.Duration(seconds) * time.Second
 	}
 	if status >= 300 && status < 400 {
-		e.Detail = "it sends its callers elsewhere, where we do not go"
+		r.message = "it sends its callers elsewhere, where we do not go"
 	}
-	return e
+	return r
 }
 
 // etag is a version as a header, and versionOf the reverse.
@@ -105,6 +122,8 @@ func modeOf(text string) fs.FileMode {
 	mode, _ := strconv.ParseUint(text, 8, 32) // 0 is no mode
 	return fs.FileMode(mode)
 }
+
+func sumText(sum core.CRC64) string { return fmt.Sprintf("%016x", uint64(sum)) }
 
 func sumsOf(text string) []core.CRC64 {
 	var sum core.CRC64

@@ -37,8 +37,8 @@ func (t *tries) again(ctx context.Context, err error) error {
 	}
 	most := min(mostWait, firstWait<<min(t.n, 10))
 	wait := most/2 + rand.N(most/2)
-	if e := (*core.Error)(nil); errors.As(err, &e) {
-		wait = max(wait, e.RetryAfter)
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		wait = max(wait, r.after)
 	}
 	budget := t.patience.Retry
 	if !t.answered.Load() {

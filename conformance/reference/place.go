@@ -27,6 +27,7 @@ type Place struct {
 
 type object struct {
 	data    []byte // never changed
+	sum     core.CRC64
 	version int64
 	mode    fs.FileMode
 }
@@ -74,6 +75,7 @@ type response struct {
 	Parts   []held
 	Mode    fs.FileMode
 	Size    int64
+	Sum     core.CRC64 // of the object
 	Version int64
 	Err     error
 }
@@ -140,7 +142,7 @@ func (p *Place) put(q request) response {
 		return response{Err: core.ErrExists}
 	}
 	p.version++
-	p.objects[q.Key] = object{bytes.Clone(q.Data), p.version, q.Mode}
+	p.objects[q.Key] = object{bytes.Clone(q.Data), sumOf(q.Data), p.version, q.Mode}
 	return response{Size: int64(len(q.Data)), Version: p.version}
 }
 
@@ -153,7 +155,7 @@ func (p *Place) get(q request) response {
 	case q.Pinned != 0 && q.Pinned != o.version:
 		return response{Err: core.ErrChanged}
 	case q.Op == stat:
-		return response{Size: size, Version: o.version, Mode: o.mode}
+		return response{Size: size, Sum: o.sum, Version: o.version, Mode: o.mode}
 	case q.Off > size:
 		return response{Err: core.ErrInvalid}
 	}
@@ -161,7 +163,7 @@ func (p *Place) get(q request) response {
 	if q.N < 0 {
 		end = size
 	}
-	return response{Body: &body{p, q.Key, o.version, q.Off, end}, Size: size, Version: o.version}
+	return response{Body: &body{p, q.Key, o.version, q.Off, end}, Size: size, Sum: o.sum, Version: o.version}
 }
 
 // A body is an object on its way out. It is looked up anew for each piece: a
@@ -224,7 +226,7 @@ func (p *Place) listUploads(q request) response {
 // putPart keeps a part whose bytes are those of its checksum, if it came with one.
 func (p *Place) putPart(u upload, q request) response {
 	all, ok := p.uploads[u]
-	sum := core.CRC64(crc64nvme.Checksum(q.Data))
+	sum := sumOf(q.Data)
 	switch {
 	case !ok:
 		return response{Err: core.ErrNotFound}
@@ -272,3 +274,5 @@ func (p *Place) commit(u upload, q request) response {
 	}
 	return r
 }
+
+func sumOf(p []byte) core.CRC64 { return core.CRC64(crc64nvme.Checksum(p)) }

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/minio/crc64nvme"
-
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -86,7 +84,7 @@ func (q *request) read(body io.Reader) (err error) {
 	if q.Data, err = io.ReadAll(body); err != nil {
 		return core.Errorf(core.ErrUnavailable, "the request broke off: %w", err)
 	}
-	if len(q.Sums) > 0 && q.Sums[0] != core.CRC64(crc64nvme.Checksum(q.Data)) {
+	if len(q.Sums) > 0 && q.Sums[0] != sumOf(q.Data) {
 		return errFlipped
 	}
 	if q.Op == commit {
@@ -126,6 +124,7 @@ func give(w http.ResponseWriter, q request, r response) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	w.Header().Set("Etag", etag(r.Version))
+	w.Header().Set(headerSum, sumText(r.Sum))
 	w.Header().Set(headerMode, strconv.FormatUint(uint64(r.Mode), 8))
 	w.WriteHeader(status)
 	if r.Body == nil {

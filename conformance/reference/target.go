@@ -54,7 +54,7 @@ func targetOf(connect connecting) conformance.Target {
 			return open(connect, ns, env, gate)
 		},
 		Secrets: []string{Secret},
-		Limits:  conformance.Limits{PartSize: PartSize, Page: Page},
+		Limits:  conformance.Limits{PartSize: PartSize, InFlight: 1, Page: Page},
 	}
 }
 

@@ -3,7 +3,9 @@ package reference
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/offsite-backup/offsite/conformance"
@@ -29,6 +31,28 @@ func wire(server string) *conformance.Wire {
 			conformance.EmptyPage:  page(func(q fault.Request, a *answer) { a.Keys, a.Next = nil, asksFor(q, "after")+"\x00" }),
 			conformance.BrokenPage: func(_ fault.Request, body []byte) []byte { return body[:len(body)/2] },
 		},
+		Answers: answers(),
+	}
+}
+
+// answers are what the server of a place says to what it does not grant.
+func answers() []conformance.Answer {
+	var all []conformance.Answer
+	for _, kind := range []core.ErrorKind{
+		core.ErrNoPlace, core.ErrDenied, core.ErrUnauthenticated, core.ErrThrottled, core.ErrNoSpace, core.ErrClock, core.ErrUnavailable,
+	} {
+		all = append(all, saying(kind, statuses[kind]))
+	}
+	late := saying(core.ErrUnavailable, http.StatusOK)
+	late.Only = func(q fault.Request) bool { return asksFor(q, "op") == string(commit) }
+	return append(all, late)
+}
+
+func saying(kind core.ErrorKind, status int) conformance.Answer {
+	text, _ := json.Marshal(answer{Error: kind}) // words
+	return conformance.Answer{
+		Kind: kind, Status: status, Body: string(text), Code: strconv.Itoa(status), RequestID: "R1",
+		Header: http.Header{requestID: {"R1"}, "Content-Type": {"application/json"}},
 	}
 }
 

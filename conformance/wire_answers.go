@@ -1,0 +1,388 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/offsite-backup/offsite/conformance/fault"
+	"github.com/offsite-backup/offsite/core"
+)
+
+// Sections E, F, H and J on the wire: what answers mean.
+func wireAnswers() []Case {
+	const (
+		complete = "List is complete or says so."
+		kinds    = "They answer errors.Is with one of the kinds of this package, name agent, operation and id, keep the provider's code and request id, wrap their cause, and hold no secret."
+		giveUp   = "An agent to which its place has never answered gives up after ten seconds at most."
+		anyone   = "All methods may be called from several goroutines at once, and several processes may use one place at the same time."
+	)
+	wire, answers := []Means{MeansWire, MeansRaw}, []Means{MeansWire, MeansRaw, MeansAnswers}
+	return []Case{
+		{
+			ID: "E06", Words: "bad_token", Level: Short, Needs: wire, run: badTokens, Clause: complete,
+			Why: "a page that says that there is more and not where ended the list, or began it again, for ever",
+		}, {
+			ID: "E07", Words: "empty_page_and_token", Level: Short, Needs: wire, run: emptyPages, Clause: complete,
+			Why: "providers send pages without an entry in the middle; who stops there restores last year's backup",
+		}, {
+			ID: "F03", Words: "wrong_creds,_host_or_bucket", Level: Core, Needs: answers, run: wrongPlace, Clause: giveUp,
+			Why: "a wrong key was tried all night, and reported in the morning as a network that is down",
+		}, {
+			ID: "F06", Words: "class_table", Level: Short, Needs: answers, run: classTable, Clause: kinds,
+			Why: "an error of the wrong kind is tried for ever, or not again, or taken for a place without backups",
+		}, {
+			ID: "F07", Words: "200_with_error_body", Level: Short, Needs: append(answers, MeansLateError), run: lateErrors, Clause: kinds,
+			Why: "a commit that fails after its status was sent looks like success to who does not read on",
+		}, {
+			ID: "F09", Words: "clock", Level: Short, Needs: append(answers, MeansClock), run: wrongClock, Clause: kinds,
+			Why: "a clock that is wrong does not become right by asking again; whoever owns it has to be told",
+		}, {
+			ID: "H06", Words: "one_connection", Level: Short, Needs: wire, run: oneConnection, Clause: anyone,
+			Why: "who holds a connection while waiting for another waits for ever as soon as they are few",
+		}, {
+			ID: "J11", Words: "redirect", Level: Short, Needs: wire, run: redirected, Clause: kinds,
+			Why: "a redirect to another host took the credentials along",
+		}, {
+			ID: "J12", Words: "TLS", Level: Short, Needs: wire, run: untrusted, Clause: kinds,
+			Why: "who does not look at certificates tells the password to whoever asks",
+		},
+	}
+}
+
+// badTokens answers one page, and then each but the first, with one that cannot be
+// gone on from.
+func badTokens(t *trial) {
+	ns := t.place()
+	all := t.plant(ns, nil, 3*t.target.Limits.Page+1)
+	for _, p := range []BadPage{CutPage, RepeatedPage} {
+		for _, times := range []int{1, fault.Always} {
+			w := t.wired(ns, hasty)
+			r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: 1, Times: times, Fault: fault.Rewrite(t.target.Wire.BadPages[p])})
+			t.did("a list of %d, of which the second page has a %s token (every one from there on: %v)", len(all), p, times > 1)
+			got := t.endingList(w, len(all))
+			t.fired(r, "at the second page")
+			t.saysSo(got, all)
+		}
+	}
+}
+
+// endingList is a list that must end, and have no more entries than there are.
+func (t *trial) endingList(w wired, entries int) (all []entry) {
+	_ = t.ending("a list", most("List", hasty), func(ctx context.Context) error {
+		for b, err := range w.List(ctx) {
+			if all = append(all, entry{b, err}); len(all) > entries+1 {
+				break
+			}
+		}
+		return nil
+	})
+	if len(all) > entries+1 {
+		t.fail(fmt.Sprintf("at most %d entries, and an error", entries), "%d, and it goes on", len(all))
+	}
+	return all
+}
+
+// emptyPages has one page, and then two, come without entries.
+func emptyPages(t *trial) {
+	ns := t.place()
+	all := t.plant(ns, nil, 3*t.target.Limits.Page+1)
+	for times := 1; times <= 2; times++ {
+		w := t.wired(ns, steady)
+		r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: 1, Times: times, Fault: fault.Rewrite(t.target.Wire.BadPages[EmptyPage])})
+		t.did("a list of %d, in which %d pages have no entries, and a token", len(all), times)
+		t.listsIDs(w, idsOfSources(all))
+		t.fired(r, "at the second page")
+	}
+}
+
+// calls are all that an agent is asked for, by name. See trial.call.
+var calls = []string{"List", "Get", "Open", "Upload", "Delete"}
+
+// ask makes one call, all of whose requests get one answer but those for a head,
+// whose answer would have no body. It returns its error, which is of the answer's
+// kind, and how many requests were answered so.
+func (t *trial) ask(ns Namespace, call string, s *source, patience core.Patience, within time.Duration, a Answer) (error, int) {
+	w := t.wired(ns, patience)
+	r := w.arm(&fault.Rule{
+		Match: func(q fault.Request) bool { return q.Method != http.MethodHead && a.to(q) },
+		Times: fault.Always, Fault: fault.Answer(a.Status, a.Header, a.Body),
+	})
+	what := fmt.Sprintf("%s, answered by %s", call, a)
+	err := t.ending(what, within, func(ctx context.Context) error { return t.call(w, ctx, call, s) })
+	t.fired(r, "at "+call)
+	if err == nil {
+		t.fail(what+": an error", "none")
+	}
+	if got := core.KindOf(err); got != a.Kind {
+		t.fail(fmt.Sprintf("%s: an error of kind %q", what, a.Kind), "%q: %v", got, err)
+	}
+	return err, r.Fired()
+}
+
+// wrongPlace is told that its credentials, or its bucket, are wrong, and asks where
+// nobody listens.
+func wrongPlace(t *trial) {
+	ns := t.place()
+	stored := t.stored(t.open(ns), 1000)
+	patient := core.Patience{Stall: time.Minute, Retry: time.Minute}
+	wrong := t.answers(core.ErrUnauthenticated, core.ErrNoPlace)
+	t.did("each call, answered by %v, with a patience of a minute", wrong)
+	t.spread(len(wrong)*len(calls), func(i int) {
+		a, call := wrong[i/len(calls)], calls[i%len(calls)]
+		if a.Kind == core.ErrNoPlace && call != "List" { // an upload may make the place
+			return
+		}
+		t.ask(ns, call, t.about(call, stored), patient, 2*time.Second, a)
+	})
+	w := t.wired(ns, patient)
+	t.ok(w.proxy.Close(), "a proxy that is closed")
+	t.did("each call, where nobody listens")
+	t.spread(len(calls), func(i int) {
+		err := t.ending(calls[i], 10*time.Second, func(ctx context.Context) error { return t.call(w, ctx, calls[i], t.about(calls[i], stored)) })
+		t.kind(err, core.ErrUnavailable)
+	})
+	t.same(t.open(ns), stored)
+}
+
+// about is what a call is about: an upload is of something new.
+func (t *trial) about(call string, stored *source) *source {
+	if call == "Upload" {
+		return t.source(1000)
+	}
+	return stored
+}
+
+// answers are those of the target with one of some kinds.
+func (t *trial) answers(kinds ...core.ErrorKind) (all []Answer) {
+	for _, kind := range kinds {
+		for _, a := range t.target.Wire.Answers {
+			if a.Kind == kind && !a.late() {
+				all = append(all, a)
+			}
+		}
+		if len(all) == 0 {
+			t.inconclusive("wire: answers", fmt.Sprintf("an answer of the server of kind %q", kind), "none")
+		}
+	}
+	return all
+}
+
+// classTable gives each answer that the target knows, and those that every HTTP
+// server has, to a list: for ever and once.
+func classTable(t *trial) {
+	ns := t.place()
+	stored := t.stored(t.open(ns), 1000)
+	var all []Answer
+	for _, a := range t.target.Wire.Answers {
+		if !a.late() {
+			all = append(all, a)
+		}
+	}
+	for _, status := range []int{500, 502, 503, 504} { // what stands before a server answers so for it
+		all = append(all, Answer{Kind: core.ErrUnavailable, Status: status, Body: "<html>no server here</html>"})
+	}
+	t.did("a list, answered by each of %v, for ever and once", all)
+	t.spread(len(all), func(i int) {
+		a := all[i]
+		err, asked := t.ask(ns, "List", stored, hasty, most("List", hasty), a)
+		t.tells(a, err)
+		switch again := a.Kind.Temporary(); {
+		case again && asked < 2:
+			t.fail(fmt.Sprintf("what is answered by %s is tried again", a), "one request in %v", hasty.Retry)
+		case !again && asked > 1:
+			t.fail(fmt.Sprintf("what is answered by %s is not tried again", a), "%d requests", asked)
+		case again:
+			w := t.wired(ns, steady)
+			r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Fault: fault.Answer(a.Status, a.Header, a.Body)})
+			t.listsIDs(w, []core.ID{stored.draft.ID})
+			t.fired(r, "at a page")
+		}
+	})
+	t.same(t.open(ns), stored)
+}
+
+// tells demands that an error keeps what the answer said of itself.
+func (t *trial) tells(a Answer, err error) {
+	e := (*core.Error)(nil)
+	if !errors.As(err, &e) {
+		t.fail(fmt.Sprintf("%s: a *core.Error", a), "%T: %v", err, err)
+	}
+	if a.Code != "" && e.Code != a.Code || a.RequestID != "" && e.RequestID != a.RequestID {
+		t.fail(fmt.Sprintf("%s: code %q and request id %q", a, a.Code, a.RequestID), "%q and %q", e.Code, e.RequestID)
+	}
+}
+
+// lateErrors answers with success and an error behind it, before and after the
+// server acted.
+func lateErrors(t *trial) {
+	for _, a := range t.target.Wire.Answers {
+		if !a.late() {
+			continue
+		}
+		t.struck(t.uploading(), a.to, []fault.Fault{fault.Answer(a.Status, a.Header, a.Body), fault.Instead(a.Status, a.Header, a.Body)}, a.Kind)
+		ns := t.place()
+		s := t.source(t.severalParts())
+		t.did("an upload, of which %s is the answer for ever", a)
+		err, _ := t.ask(ns, "Upload", s, hasty, most("Upload", hasty), a)
+		t.tells(a, err)
+		t.absent(t.open(ns), s.draft.ID)
+	}
+}
+
+// wrongClock is told that its clock is wrong.
+func wrongClock(t *trial) {
+	ns := t.place()
+	stored := t.stored(t.open(ns), 1000)
+	all := t.answers(core.ErrClock)
+	t.did("each call, answered by %v, with a patience of %v", all, steady.Retry)
+	t.spread(len(all)*len(calls), func(i int) {
+		a, call := all[i/len(calls)], calls[i%len(calls)]
+		_, asked := t.ask(ns, call, t.about(call, stored), steady, 2*time.Second, a)
+		const few = 3 // who sets its clock by the answer may ask again
+		if asked > few {
+			t.fail(fmt.Sprintf("%s: what is answered by %s is not tried for ever", call, a), "%d requests", asked)
+		}
+	})
+	t.same(t.open(ns), stored)
+}
+
+// oneConnection gives an agent a transport with one connection, and has it upload,
+// list and download at once.
+func oneConnection(t *trial) {
+	ns := t.place()
+	stored, fresh := t.stored(t.open(ns), t.severalParts()), t.source(t.severalParts())
+	one := &counted{Transport: &http.Transport{MaxConnsPerHost: 1, DisableCompression: true}}
+	t.mu.Lock()
+	t.after = append(t.after, func() error { one.CloseIdleConnections(); return nil })
+	t.mu.Unlock()
+	env := t.wiredEnv(steady)
+	env.Transport = one
+	a := t.opened(t.target.Wire.Open(t.ctx, ns, env, t.proxied(fault.Options{}).Addr()))
+	all := map[string]func(ctx context.Context) error{
+		"an upload": func(ctx context.Context) error { return t.upload(ctx, a, fresh) },
+		"a list, and a Get of what it has": func(ctx context.Context) error {
+			for b, err := range a.List(ctx) {
+				if err != nil {
+					return err
+				}
+				if _, err := a.Get(ctx, b.ID); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"a read": func(ctx context.Context) error { return t.call(a, ctx, "Open", stored) },
+	}
+	var names []string
+	for name := range all {
+		names = append(names, name, name) // each twice
+	}
+	t.did("uploads, lists and reads at once, with one connection for all")
+	t.parallel(len(names), func(i int) {
+		if err := t.ending(names[i], 10*time.Second, all[names[i]]); err != nil {
+			t.fail("each succeeds", "%s: %v", names[i], err)
+		}
+	})
+	if one.requests.Load() == 0 {
+		t.inconclusive("wire: transport", "an agent that uses Env.Transport", "it made no request by it")
+	}
+	t.same(a, fresh)
+}
+
+// A counted transport counts its requests.
+type counted struct {
+	*http.Transport
+	requests atomic.Int64
+}
+
+func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.requests.Add(1)
+	return c.Transport.RoundTrip(r)
+}
+
+// redirected is sent to another host, where the same server would answer.
+func redirected(t *trial) {
+	ns := t.place()
+	stored := t.stored(t.open(ns), 1000)
+	t.did("each call, with every request redirected to another host")
+	t.spread(len(calls), func(i int) {
+		call, w, other := calls[i], t.wired(ns, hasty), t.proxied(fault.Options{})
+		_, port, _ := strings.Cut(other.Addr(), ":")
+		r := w.arm(&fault.Rule{Times: fault.Always, Fault: fault.Redirect("http://localhost:" + port)})
+		err := t.ending(call, most(call, hasty), func(ctx context.Context) error { return t.call(w, ctx, call, t.about(call, stored)) })
+		t.fired(r, "at "+call)
+		for _, q := range other.Counts().Requests {
+			if what := t.credential(q); what != "" {
+				t.fail(call+": no credentials go to another host", "%s goes there", what)
+			}
+		}
+		if err != nil && core.KindOf(err) == "" {
+			t.fail(call+": an error with a kind", "%v", err)
+		}
+	})
+	t.same(t.open(ns), stored)
+}
+
+// credential is what a request carries to show who it is from.
+func (t *trial) credential(q fault.Request) string {
+	for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Amz-Security-Token"} {
+		if q.Header.Get(name) != "" {
+			return "the header " + name
+		}
+	}
+	for _, word := range []string{"signature=", "sig="} {
+		if strings.Contains(strings.ToLower(q.Target), word) {
+			return "a signature in the query"
+		}
+	}
+	for _, secret := range t.target.Secrets {
+		if strings.Contains(q.Target+fmt.Sprint(q.Header), secret) {
+			return "a secret"
+		}
+	}
+	return ""
+}
+
+// untrusted shows an agent certificates that are no good, and one that is.
+func untrusted(t *trial) {
+	ns := t.place()
+	stored := t.stored(t.open(ns), 1000)
+	sound, err := fault.NewIdentity(fault.Sound, t.now())
+	t.ok(err, "a certificate")
+	a, _ := t.overTLS(ns, sound, sound.CA)
+	t.did("a read, where the certificate is good")
+	t.same(a, stored)
+	stranger, err := fault.NewIdentity(fault.Sound, t.now())
+	t.ok(err, "a certificate")
+	t.rejects(ns, stored, "of a CA that is not trusted", sound, stranger.CA)
+	for _, defect := range []fault.Defect{fault.Expired, fault.WrongHost, fault.SelfSigned} {
+		shown, err := fault.NewIdentity(defect, t.now())
+		t.ok(err, "a certificate")
+		t.rejects(ns, stored, string(defect), shown, shown.CA)
+	}
+}
+
+func (t *trial) overTLS(ns Namespace, shown fault.Identity, roots []byte) (core.Agent, *fault.Proxy) {
+	p := t.proxied(fault.Options{TLS: shown.TLS})
+	return t.opened(t.target.Wire.OpenTLS(t.ctx, ns, t.wiredEnv(hasty), p.Addr(), roots)), p
+}
+
+// rejects demands that nothing is asked of who shows such a certificate.
+func (t *trial) rejects(ns Namespace, stored *source, what string, shown fault.Identity, roots []byte) {
+	a, p := t.overTLS(ns, shown, roots)
+	t.did("each call, where the certificate is %s", what)
+	t.spread(len(calls), func(i int) {
+		err := t.ending(calls[i], most(calls[i], hasty), func(ctx context.Context) error { return t.call(a, ctx, calls[i], t.about(calls[i], stored)) })
+		if err == nil || core.KindOf(err) == "" || errors.Is(err, core.ErrNotFound) {
+			t.fail(fmt.Sprintf("%s, where the certificate is %s: an error that says so", calls[i], what), "%v", err)
+		}
+	})
+	if asked := p.Counts().Requests; len(asked) > 0 {
+		t.fail("nothing is asked of who does not prove who it is", "%d requests", len(asked))
+	}
+}
