@@ -116,6 +116,10 @@ func TestRules(t *testing.T) {
 			"conformance/emulator/x.go " + module + "/agents/s3",
 			"conformance/reference/x.go " + module + "/cli",
 		},
+		"config imports core and core/platform, nothing else of ours": {
+			"config/x.go " + module + "/hooks/command",
+			"config/x.go " + module + "/cli",
+		},
 		"only cmd/offsite names the agents": {
 			"cli/x.go " + module + "/agents/local",
 			"config/x.go " + module + "/agents/s3",

@@ -66,6 +66,12 @@ var rules = []rule{
 		},
 	},
 	{
+		"config imports core and core/platform, nothing else of ours",
+		func(dir, imported string) bool {
+			return below(dir, "config") && ours(imported) && imported != "./core" && imported != "./core/platform"
+		},
+	},
+	{
 		"only cmd/offsite names the agents",
 		func(dir, imported string) bool {
 			agent := second(imported, "./agents")
