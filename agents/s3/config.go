@@ -56,10 +56,10 @@ type Config struct {
 }
 
 const (
-	auto      = "auto"
-	crc64nvme = "crc64nvme"
-	md5Sum    = "md5"
-	noSum     = "none"
+	sumAuto  = "auto"
+	sumCRC64 = "crc64nvme"
+	sumMD5   = "md5"
+	sumNone  = "none"
 )
 
 // options are those of the URL form.
@@ -240,7 +240,7 @@ func (c *Config) checkProtection() error {
 
 func (c *Config) checkTransfer() error {
 	switch {
-	case !oneOf(c.Checksum, auto, crc64nvme, md5Sum, noSum):
+	case !oneOf(c.Checksum, sumAuto, sumCRC64, sumMD5, sumNone):
 		return fmt.Errorf("no checksum %q; known are auto, crc64nvme, md5, none", c.Checksum)
 	case c.PartSize != 0 && (c.PartSize < minPart || c.PartSize > maxPart):
 		return fmt.Errorf("a part_size of %d bytes is not from 5MiB to 5GiB", c.PartSize)

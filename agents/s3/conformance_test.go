@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -16,15 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go/middleware"
-
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/conformance/emulator"
 	"github.com/offsite-backup/offsite/conformance/fault"
 	"github.com/offsite-backup/offsite/core"
-	"github.com/offsite-backup/offsite/core/object"
 )
 
 // minio is the server of this package's tests.
@@ -154,16 +148,8 @@ func inSmallPages(ctx context.Context, c Config, env core.Env) (core.Agent, erro
 	if err != nil {
 		return nil, err
 	}
-	small := middleware.InitializeMiddlewareFunc("small pages", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-		if list, ok := in.Parameters.(*s3.ListObjectsV2Input); ok {
-			list.MaxKeys = aws.Int32(keysInPage)
-		}
-		return next.HandleInitialize(ctx, in)
-	})
-	s.client = s3.New(s.client.Options(), func(o *s3.Options) {
-		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error { return stack.Initialize.Add(small, middleware.Before) })
-	})
-	return object.New(object.Retry(s, env), env), nil
+	s.inPages(keysInPage)
+	return agent(s, env), nil
 }
 
 func isPage(q fault.Request) bool { return strings.Contains(q.Target, "list-type=2") }
@@ -192,9 +178,6 @@ type gated struct {
 func (g gated) RoundTrip(r *http.Request) (*http.Response, error) {
 	for _, step := range g.steps(r) {
 		if fault := g.gate(step); fault != conformance.NoFault {
-			if r.Body != nil {
-				_ = r.Body.Close()
-			}
 			return refusal(r, fault), nil
 		}
 	}
@@ -236,23 +219,27 @@ func (g gated) steps(r *http.Request) []conformance.Step {
 
 // refusal is what S3 says for a fault.
 func refusal(r *http.Request, fault conformance.Fault) *http.Response {
-	status, code := http.StatusInternalServerError, "InternalError"
 	switch fault {
 	case conformance.NoSpace:
-		status, code = http.StatusInsufficientStorage, "XMinioStorageFull"
+		return refuse(r, http.StatusInsufficientStorage, "XMinioStorageFull")
 	case conformance.Denied:
-		status, code = http.StatusForbidden, "AccessDenied"
+		return refuse(r, http.StatusForbidden, "AccessDenied")
 	}
-	return answer(r, status, fmt.Sprintf("<Error><Code>%s</Code><Message>%s by the suite</Message></Error>", code, fault))
+	return refuse(r, http.StatusInternalServerError, "InternalError")
 }
 
-func answer(r *http.Request, status int, body string) *http.Response {
+// refuse is S3's answer of a status and a code, without a body to HEAD.
+func refuse(r *http.Request, status int, code string) *http.Response {
+	body := "<Error><Code>" + code + "</Code><Message>By the test.</Message></Error>"
 	if r.Method == http.MethodHead {
 		body = ""
 	}
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
 	return &http.Response{
 		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"X-Amz-Request-Id": {"0123456789ABCDEF"}}, Body: io.NopCloser(bytes.NewReader([]byte(body))), ContentLength: int64(len(body)),
+		Header: http.Header{"X-Amz-Request-Id": {"0123456789ABCDEF"}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
 	}
 }
 

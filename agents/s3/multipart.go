@@ -52,7 +52,7 @@ func (s *store) Begin(ctx context.Context, key, token string) (object.Multipart,
 		return nil, err
 	}
 	s.sums.learn(m.summed)
-	if s.config.Checksum == crc64nvme && !m.summed {
+	if s.config.Checksum == sumCRC64 && !m.summed {
 		err := core.Errorf(core.ErrUnsupported, "the server keeps no CRC-64/NVME: give checksum=md5, or auto")
 		return nil, errors.Join(err, m.Abort(ctx))
 	}
@@ -152,7 +152,7 @@ func (m *multipart) parts(ctx context.Context) (all []types.Part, err error) {
 }
 
 func (m *multipart) Put(ctx context.Context, p object.Part, body *io.SectionReader) error {
-	use := algorithms{crc: m.summed, md5: !m.summed && m.config.Checksum != noSum}
+	use := algorithms{crc: m.summed, md5: !m.summed && m.config.Checksum != sumNone}
 	crc, md, err := use.of(body, p.CRC64)
 	if err != nil {
 		return err

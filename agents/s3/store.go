@@ -53,7 +53,7 @@ func newStore(ctx context.Context, c Config, env core.Env) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{config: c, client: client, idle: idle, now: env.WithDefaults().Now, sums: sums{mode: cmp.Or(c.Checksum, auto)}}
+	s := &store{config: c, client: client, idle: idle, now: env.WithDefaults().Now, sums: sums{mode: cmp.Or(c.Checksum, sumAuto)}}
 	if c.Prefix != "" {
 		s.prefix = c.Prefix + "/"
 	}

@@ -61,11 +61,11 @@ const (
 func (s *sums) use() algorithms {
 	knows := s.knows.Load()
 	switch {
-	case s.mode == crc64nvme, s.mode == auto && knows == verifies:
+	case s.mode == sumCRC64, s.mode == sumAuto && knows == verifies:
 		return algorithms{crc: true}
-	case s.mode == md5Sum, s.mode == auto && knows == ignores:
+	case s.mode == sumMD5, s.mode == sumAuto && knows == ignores:
 		return algorithms{md5: true}
-	case s.mode == noSum:
+	case s.mode == sumNone:
 		return algorithms{}
 	}
 	return algorithms{crc: true, md5: true}
