@@ -24,8 +24,9 @@ type Hook struct {
 	Post     func(context.Context, Moment) error
 	After    func(context.Context, Moment, Result) error
 
-	// Debt is what another process needs to run Post when this one died: its kind,
-	// arguments, references to secrets. Nil where no other process can.
+	// Debt is what another process needs to make this hook again and run its Post
+	// when this process died: its kind, arguments, references to secrets. Nil where
+	// no other process can.
 	Debt []byte
 }
 
@@ -39,6 +40,18 @@ type Moment struct {
 	Phase Phase  //
 	Dir   string // the hook's own directory: its files go into the archive as hooks/<name>/
 	Err   error  // what has gone wrong by then, for Post
+
+	// Runs is called by an action that starts a process group of its own, before
+	// anything runs in it, and returns when that is on disk: whoever pays for a
+	// process that died ends what is left of the group first. Nil where nobody keeps
+	// it.
+	Runs func(Process) error
+}
+
+// A Process is what runs outside of this one for an action.
+type Process struct {
+	Group int    `json:"group"`           // its process group
+	Began string `json:"began,omitempty"` // when the group's first process did, as the system counts: numbers are used again
 }
 
 // A Phase is the action that a hook is called for.
@@ -86,15 +99,20 @@ const (
 	Pending State = "pending" // the agent will be asked again
 )
 
-// Debts remembers which posts are owed, so that a later process can pay after
-// this one was killed.
+// Debts remembers what hooks were begun, so that a later process can undo them
+// after this one was killed.
 type Debts interface {
-	// Owe returns when it is on disk that h's post is owed. It is called before
-	// h's pre starts; when it fails, the pre does not start.
+	// Owe returns when it is on disk that h was begun, and that its post is owed
+	// where it has one. It is called before h's pre starts; when it fails, the pre
+	// does not start.
 	Owe(ctx context.Context, h Hook, m Moment) error
 
-	// Paid strikes the debt off. It is called after h's post has ended well: one
-	// that failed, or was left behind, is still owed.
+	// Runs returns when it is on disk that an action of h runs in a process group.
+	Runs(h Hook, m Moment, p Process) error
+
+	// Paid strikes h off. It is called when its post has ended, whether or not it
+	// failed: what failed is reported, and does not run again at every command from
+	// then on. One that was left behind is still owed.
 	Paid(ctx context.Context, h Hook, m Moment) error
 }
 
@@ -161,7 +179,8 @@ func (p Pipeline) Tell(ctx context.Context, m Moment, res Result) error {
 	m.Phase = After
 	for _, h := range p.Hooks {
 		if h.After != nil {
-			errs = append(errs, h.call(ctx, After, func(ctx context.Context) error { return h.After(ctx, m, res) }))
+			_, err := h.call(ctx, After, func(ctx context.Context) error { return h.After(ctx, m, res) })
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
@@ -180,6 +199,10 @@ func (r *pipelineRun) at(h Hook, phase Phase, err error) Moment {
 	m.Phase, m.Err = phase, err
 	if r.Dir != nil {
 		m.Dir = r.Dir(h.Name)
+	}
+	if r.Debts != nil {
+		of := m
+		m.Runs = func(p Process) error { return r.Debts.Runs(h, of, p) }
 	}
 	return m
 }
@@ -208,7 +231,7 @@ func (r *pipelineRun) pres(ctx context.Context) error {
 
 func (r *pipelineRun) pre(ctx context.Context, h Hook) error {
 	m := r.at(h, Pre, nil)
-	if r.Debts != nil && h.Post != nil {
+	if r.Debts != nil {
 		if err := r.Debts.Owe(ctx, h, m); err != nil {
 			return fmt.Errorf("hook %s: noting what it owes: %w", h.Name, err)
 		}
@@ -217,16 +240,14 @@ func (r *pipelineRun) pre(ctx context.Context, h Hook) error {
 	if h.Pre == nil {
 		return nil
 	}
-	return h.call(ctx, Pre, func(ctx context.Context) error { return h.Pre(ctx, m) })
+	_, err := h.call(ctx, Pre, func(ctx context.Context) error { return h.Pre(ctx, m) })
+	return err
 }
 
 func (r *pipelineRun) posts(ctx context.Context, cause error) error {
 	var errs []error
 	for i := len(r.started) - 1; i >= 0; i-- {
 		h := r.started[i]
-		if h.Post == nil {
-			continue
-		}
 		errs = append(errs, contain(func() error { return r.post(ctx, h, cause) }))
 	}
 	return errors.Join(errs...)
@@ -234,41 +255,58 @@ func (r *pipelineRun) posts(ctx context.Context, cause error) error {
 
 func (r *pipelineRun) post(ctx context.Context, h Hook, cause error) error {
 	m := r.at(h, Post, cause)
-	err := h.call(ctx, Post, func(ctx context.Context) error { return h.Post(ctx, m) })
-	if err != nil || r.Debts == nil {
+	var err error
+	if h.Post != nil {
+		var left bool
+		if left, err = h.call(ctx, Post, func(ctx context.Context) error { return h.Post(ctx, m) }); left {
+			return err
+		}
+	}
+	if r.Debts == nil {
 		return err
 	}
-	if err := r.Debts.Paid(ctx, h, m); err != nil {
-		return fmt.Errorf("hook %s: striking off what it owed: %w", h.Name, err)
+	if paid := r.Debts.Paid(ctx, h, m); paid != nil {
+		err = errors.Join(err, fmt.Errorf("hook %s: striking off what it owed: %w", h.Name, paid))
 	}
-	return nil
+	return err
+}
+
+// Undo runs the post of a hook that another process began and did not end, within
+// its time limit. left says that it did not return, and is still owed.
+func (h Hook) Undo(ctx context.Context, m Moment) (left bool, err error) {
+	if h.Post == nil {
+		return false, nil
+	}
+	m.Phase = Post
+	return h.call(ctx, Post, func(ctx context.Context) error { return h.Post(ctx, m) })
 }
 
 func (h Hook) pauses() bool { return h.Pre != nil || h.Post != nil }
 
-// call runs one action within its time limit.
-func (h Hook) call(ctx context.Context, phase Phase, action func(context.Context) error) error {
+// call runs one action within its time limit. left says that it did not return.
+func (h Hook) call(ctx context.Context, phase Phase, action func(context.Context) error) (left bool, err error) {
 	limit := h.Timeout
 	if limit == 0 {
 		limit = DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("its time of %v is over: %w", limit, context.DeadlineExceeded))
 	defer cancel()
-	left, err := wait(ctx, start(func() error { return action(ctx) }))
-	if left != nil {
+	late, err := wait(ctx, start(func() error { return action(ctx) }))
+	if late != nil {
 		// Give an action that obeys its context the moment it needs to clean up.
 		grace := time.NewTimer(leaveTime)
 		defer grace.Stop()
 		select {
-		case e := <-left:
+		case e := <-late:
 			err = both(err, e)
 		case <-grace.C:
+			left = true
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("hook %s: %s: %w", h.Name, phase, err)
+		err = fmt.Errorf("hook %s: %s: %w", h.Name, phase, err)
 	}
-	return nil
+	return left, err
 }
 
 // leaveTime is how long an action whose time is over may take to return; posts

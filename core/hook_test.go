@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -96,7 +97,7 @@ func TestPipelineMoments(t *testing.T) {
 	run := core.Moment{ID: "a", Job: "web", Phase: "wrong", Dir: "wrong"}
 	check := func(m core.Moment, phase core.Phase, err error) {
 		want := core.Moment{ID: "a", Job: "web", Phase: phase, Dir: "/hooks/h", Err: m.Err}
-		if m != want || !errors.Is(m.Err, err) {
+		if !reflect.DeepEqual(m, want) || !errors.Is(m.Err, err) {
 			t.Errorf("%s gets %+v", phase, m)
 		}
 	}
@@ -267,6 +268,11 @@ func (d *debts) Owe(_ context.Context, h core.Hook, m core.Moment) error {
 	return d.owe(h.Name)
 }
 
+func (d *debts) Runs(h core.Hook, m core.Moment, p core.Process) error {
+	d.note("runs %s %s in %d", h.Name, m.Phase, p.Group)
+	return nil
+}
+
 func (d *debts) Paid(_ context.Context, h core.Hook, m core.Moment) error {
 	d.note("paid %s", h.Name)
 	if d.paid == nil {
@@ -293,13 +299,18 @@ func TestPipelineDebts(t *testing.T) {
 	var d diary
 	a, b := d.hook("a", nil, nil), d.hook("b", nil, nil)
 	dump := core.Hook{Name: "dump", Pre: d.hook("dump", nil, nil).Pre}
+	runs := core.Hook{
+		Name: "runs",
+		Pre:  func(_ context.Context, m core.Moment) error { return m.Runs(core.Process{Group: 7}) },
+		Post: func(_ context.Context, m core.Moment) error { return m.Runs(core.Process{Group: 8}) },
+	}
 	tests := map[string]struct {
 		hooks []core.Hook
 		debts debts
 		lines string
 		say   error
 	}{
-		"order":      {[]core.Hook{a, dump, b}, debts{}, "owe a, pre a, pre dump, owe b, pre b, body, post b, paid b, post a, paid a", nil},
+		"order":      {[]core.Hook{a, dump, b}, debts{}, "owe a, pre a, owe dump, pre dump, owe b, pre b, body, post b, paid b, paid dump, post a, paid a", nil},
 		"owe fails":  {[]core.Hook{a, b}, debts{owe: fails(errWord)}, "owe a, pre a, owe b, post a, paid a", errWord},
 		"owe panics": {[]core.Hook{a, b}, debts{owe: boom}, "owe a, pre a, owe b, post a, paid a", errWord},
 		"optional owe fails": {
@@ -307,7 +318,8 @@ func TestPipelineDebts(t *testing.T) {
 			"owe b, owe a, pre a, body, post a, paid a", nil,
 		},
 		"pre fails":   {[]core.Hook{a, d.hook("b", errWord, nil)}, debts{}, "owe a, pre a, owe b, pre b, post b, paid b, post a, paid a", errWord},
-		"post fails":  {[]core.Hook{a, d.hook("b", nil, errWord)}, debts{}, "owe a, pre a, owe b, pre b, body, post b, post a, paid a", errWord},
+		"post fails":  {[]core.Hook{a, d.hook("b", nil, errWord)}, debts{}, "owe a, pre a, owe b, pre b, body, post b, paid b, post a, paid a", errWord},
+		"runs":        {[]core.Hook{runs}, debts{}, "owe runs, runs runs pre in 7, body, runs runs post in 8, paid runs", nil},
 		"paid fails":  {[]core.Hook{a, b}, debts{paid: fails(errWord)}, "owe a, pre a, owe b, pre b, body, post b, paid b, post a, paid a", errWord},
 		"paid panics": {[]core.Hook{a, b}, debts{paid: boom}, "owe a, pre a, owe b, pre b, body, post b, paid b, post a, paid a", errWord},
 	}
