@@ -54,18 +54,20 @@ func wireAnswers() []Case {
 	}
 }
 
-// badTokens answers one page, and then each but the first, with one that cannot be
+// badTokens makes each page in turn, and then each from there on, one that cannot be
 // gone on from.
 func badTokens(t *trial) {
+	cut, repeated := fault.Rewrite(t.target.Wire.BadPages[CutPage]), fault.Rewrite(t.target.Wire.BadPages[RepeatedPage])
+	t.struck(t.listing(), t.target.Wire.Page, []fault.Fault{cut, repeated}, core.ErrUnavailable, core.ErrDamaged, core.ErrUnsupported)
 	ns := t.place()
 	all := t.plant(ns, nil, 3*t.target.Limits.Page+1)
-	for _, p := range []BadPage{CutPage, RepeatedPage} {
-		for _, times := range []int{1, fault.Always} {
+	for _, bad := range []fault.Fault{cut, repeated} {
+		for k := range 3 {
 			w := t.wired(ns, hasty)
-			r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: 1, Times: times, Fault: fault.Rewrite(t.target.Wire.BadPages[p])})
-			t.did("a list of %d, of which the second page has a %s token (every one from there on: %v)", len(all), p, times > 1)
+			r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: k, Times: fault.Always, Fault: bad})
+			t.did("a list of %d, of which every page from number %d on has a bad token", len(all), k)
 			got := t.endingList(w, len(all))
-			t.fired(r, "at the second page")
+			t.fired(r, "at a page")
 			t.saysSo(got, all)
 		}
 	}
@@ -87,16 +89,38 @@ func (t *trial) endingList(w wired, entries int) (all []entry) {
 	return all
 }
 
-// emptyPages has one page, and then two, come without entries.
+// emptyPages has a page come without entries, and with the token of the next one.
 func emptyPages(t *trial) {
 	ns := t.place()
 	all := t.plant(ns, nil, 3*t.target.Limits.Page+1)
-	for times := 1; times <= 2; times++ {
+	for k := range 3 { // not the last
 		w := t.wired(ns, steady)
-		r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: 1, Times: times, Fault: fault.Rewrite(t.target.Wire.BadPages[EmptyPage])})
-		t.did("a list of %d, in which %d pages have no entries, and a token", len(all), times)
-		t.listsIDs(w, idsOfSources(all))
-		t.fired(r, "at the second page")
+		r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: k, Fault: fault.Rewrite(t.target.Wire.BadPages[EmptyPage])})
+		t.did("a list of %d, of which page %d has no entries, and a token", len(all), k)
+		got := t.entries(w)
+		t.fired(r, "at a page")
+		t.goesOn(got, all)
+	}
+}
+
+// goesOn demands that a list has all, but for what stood in a page that the proxy
+// emptied. It is for the target whether that comes with the next one.
+func (t *trial) goesOn(got []entry, all []*source) {
+	good, last := map[core.ID]bool{}, all[len(all)-1].draft.ID
+	for _, e := range got {
+		if e.err != nil && e.ID == "" {
+			t.fail("a list that goes on after an empty page", "%v", e.err)
+		}
+		good[e.ID] = e.err == nil
+	}
+	n := 0
+	for _, s := range all {
+		if good[s.draft.ID] {
+			n++
+		}
+	}
+	if least := len(all) - t.target.Limits.Page; n < least || !good[last] {
+		t.fail(fmt.Sprintf("at least %d entries, among them the last", least), "%d, the last among them: %v", n, good[last])
 	}
 }
 

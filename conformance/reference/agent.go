@@ -117,9 +117,12 @@ func (a *agent) step(ctx context.Context, s conformance.Step, q request) (respon
 	key := q.Key
 	q.Key = a.prefix + key
 	r := a.ask(ctx, q)
-	for i := range r.Keys {
-		r.Keys[i] = strings.TrimPrefix(r.Keys[i], a.prefix)
+	sizes := map[string]int64{}
+	for i, k := range r.Keys {
+		r.Keys[i] = strings.TrimPrefix(k, a.prefix)
+		sizes[r.Keys[i]] = r.Sizes[k]
 	}
+	r.Sizes = sizes
 	switch {
 	case r.Err != nil && ctx.Err() != nil:
 		return r, context.Cause(ctx)
@@ -165,25 +168,33 @@ func archiveOf(key string) (core.ID, bool) {
 	return core.ID(base), ok && err == nil && want == key
 }
 
-// keys yields all keys that begin with prefix, page by page. A page may be empty
-// and not the last.
+// keys yields all keys that begin with prefix, page by page.
 func (a *agent) keys(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		after := ""
-		for {
-			r, err := a.step(ctx, conformance.Step{Op: conformance.StepList, Key: prefix}, request{Op: list, Key: prefix, After: after, Max: Page})
-			if err == nil && r.More && (r.Next == "" || r.Next == after) {
-				err = core.Errorf(core.ErrUnavailable, "a page of the list is not the last, and does not say where the next one begins")
-			}
-			for _, k := range r.Keys {
+		for page, err := range a.pages(ctx, prefix) {
+			for _, k := range page.Keys {
 				if !yield(k, nil) {
 					return
 				}
 			}
 			if err != nil {
 				yield("", err)
+				return
 			}
-			if err != nil || !r.More {
+		}
+	}
+}
+
+// pages are those of a list. One may be empty and not the last.
+func (a *agent) pages(ctx context.Context, prefix string) iter.Seq2[response, error] {
+	return func(yield func(response, error) bool) {
+		after := ""
+		for {
+			r, err := a.step(ctx, conformance.Step{Op: conformance.StepList, Key: prefix}, request{Op: list, Key: prefix, After: after, Max: Page})
+			if err == nil && r.More && (r.Next == "" || r.Next == after) {
+				err = core.Errorf(core.ErrUnavailable, "a page of the list is not the last, and does not say where the next one begins")
+			}
+			if !yield(r, err) || err != nil || !r.More {
 				return
 			}
 			after = r.Next

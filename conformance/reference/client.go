@@ -203,5 +203,5 @@ func (r *response) decode(in *http.Response, data []byte) response {
 	if in.StatusCode >= 300 || a.Error != "" {
 		return response{Err: refused(in.Header, in.StatusCode, a)}
 	}
-	return response{Keys: a.Keys, More: a.More, Next: a.Next, Uploads: a.Uploads, Parts: a.Parts, Size: a.Size, Version: a.Version}
+	return response{Keys: a.Keys, Sizes: a.Sizes, More: a.More, Next: a.Next, Uploads: a.Uploads, Parts: a.Parts, Size: a.Size, Version: a.Version}
 }

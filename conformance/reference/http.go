@@ -31,15 +31,16 @@ const (
 
 // An answer is the JSON of every answer that is no object.
 type answer struct {
-	Keys    []string       `json:"keys,omitempty"`
-	More    bool           `json:"more,omitempty"`
-	Next    string         `json:"next,omitempty"`
-	Uploads []upload       `json:"uploads,omitempty"`
-	Parts   []held         `json:"parts,omitempty"`
-	Size    int64          `json:"size,omitempty"`
-	Version int64          `json:"version,omitempty"`
-	Error   core.ErrorKind `json:"error,omitempty"`
-	Message string         `json:"message,omitempty"`
+	Keys    []string         `json:"keys,omitempty"`
+	Sizes   map[string]int64 `json:"sizes,omitempty"`
+	More    bool             `json:"more,omitempty"`
+	Next    string           `json:"next,omitempty"`
+	Uploads []upload         `json:"uploads,omitempty"`
+	Parts   []held           `json:"parts,omitempty"`
+	Size    int64            `json:"size,omitempty"`
+	Version int64            `json:"version,omitempty"`
+	Error   core.ErrorKind   `json:"error,omitempty"`
+	Message string           `json:"message,omitempty"`
 }
 
 // statuses are what each kind of error looks like. A code in the JSON says more.

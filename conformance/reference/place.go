@@ -69,8 +69,9 @@ type request struct {
 type response struct {
 	Body    io.ReadCloser // of get; the caller closes it
 	Keys    []string
-	More    bool   // whether there are keys after these
-	Next    string // the mark with which they are asked for
+	Sizes   map[string]int64 // of the objects under Keys
+	More    bool             // whether there are keys after these
+	Next    string           // the mark with which they are asked for
 	Uploads []upload
 	Parts   []held
 	Mode    fs.FileMode
@@ -197,17 +198,21 @@ func (b *body) Close() error { return nil }
 
 // list answers with a page. Its mark is the last key.
 func (p *Place) list(q request) response {
-	var keys []string
+	var r response
 	for k := range p.objects {
 		if strings.HasPrefix(k, q.Key) && k > q.After {
-			keys = append(keys, k)
+			r.Keys = append(r.Keys, k)
 		}
 	}
-	slices.Sort(keys)
-	if len(keys) <= q.Max {
-		return response{Keys: keys}
+	slices.Sort(r.Keys)
+	if len(r.Keys) > q.Max {
+		r.Keys, r.More, r.Next = r.Keys[:q.Max], true, r.Keys[q.Max-1]
 	}
-	return response{Keys: keys[:q.Max], More: true, Next: keys[q.Max-1]}
+	r.Sizes = make(map[string]int64, len(r.Keys))
+	for _, k := range r.Keys {
+		r.Sizes[k] = int64(len(p.objects[k].data))
+	}
+	return r
 }
 
 func (p *Place) listUploads(q request) response {

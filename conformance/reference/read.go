@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"maps"
 
 	"github.com/minio/crc64nvme"
 
@@ -41,11 +42,7 @@ func (a *agent) fetch(ctx context.Context, key string) (response, []byte, error)
 }
 
 func (a *agent) readPinned(ctx context.Context, id core.ID) (core.Backup, int64, error) {
-	_, doc, err := a.fetch(ctx, metaKey(id))
-	if err != nil {
-		return core.Backup{}, 0, err
-	}
-	b, err := core.DecodeBackup(id, doc)
+	b, err := a.document(ctx, id)
 	if err != nil {
 		return core.Backup{}, 0, err
 	}
@@ -59,10 +56,23 @@ func (a *agent) readPinned(ctx context.Context, id core.ID) (core.Backup, int64,
 	if err != nil {
 		return core.Backup{}, 0, err
 	}
-	if archive.Size != b.Size {
-		return core.Backup{}, 0, core.Errorf(core.ErrDamaged, "its archive has %d bytes, its metadata says %d", archive.Size, b.Size)
+	return b, archive.Version, fits(b, archive.Size)
+}
+
+// document reads metadata, whose archive may be missing.
+func (a *agent) document(ctx context.Context, id core.ID) (core.Backup, error) {
+	_, doc, err := a.fetch(ctx, metaKey(id))
+	if err != nil {
+		return core.Backup{}, err
 	}
-	return b, archive.Version, nil
+	return core.DecodeBackup(id, doc)
+}
+
+func fits(b core.Backup, size int64) error {
+	if size != b.Size {
+		return core.Errorf(core.ErrDamaged, "its archive has %d bytes, its metadata says %d", size, b.Size)
+	}
+	return nil
 }
 
 // List is core.Agent's.
@@ -74,16 +84,22 @@ func (a *agent) List(ctx context.Context) iter.Seq2[core.Backup, error] {
 			return
 		}
 		defer done()
+		next, stop := iter.Pull2(a.pages(ctx, "data/"))
+		defer stop()
+		archives := &shelf{next: next, sizes: map[string]int64{}}
 		for key, err := range a.keys(ctx, "meta/") {
+			id, ok := idOf(key)
+			if err == nil && !ok {
+				continue
+			}
+			if err == nil {
+				err = archives.reach(id)
+			}
 			if err != nil {
 				yield(core.Backup{}, a.named("list", "", err))
 				return
 			}
-			id, ok := idOf(key)
-			if !ok {
-				continue
-			}
-			b, err := a.read(ctx, id)
+			b, err := a.listed(ctx, id, archives)
 			if errors.Is(err, core.ErrNotFound) {
 				continue // deleted meanwhile
 			}
@@ -95,6 +111,46 @@ func (a *agent) List(ctx context.Context) iter.Seq2[core.Backup, error] {
 			}
 		}
 	}
+}
+
+// listed reads metadata of a list, whose archive another list has.
+func (a *agent) listed(ctx context.Context, id core.ID, archives *shelf) (core.Backup, error) {
+	b, err := a.document(ctx, id)
+	if err != nil {
+		return b, err
+	}
+	if size, ok := archives.sizes[b.Archive]; ok {
+		return b, fits(b, size)
+	}
+	return a.read(ctx, id) // it came later, or is not there
+}
+
+// A shelf is the list of archives, as far as that of metadata has come: a request
+// for each archive would be one too many.
+type shelf struct {
+	next  func() (response, error, bool)
+	sizes map[string]int64
+	last  string
+	ended bool
+}
+
+// reach reads on until all archives of an id have come, and forgets those before.
+func (s *shelf) reach(id core.ID) error {
+	first := "data/" + string(id)
+	last := first + ".~" // no extension comes after
+	maps.DeleteFunc(s.sizes, func(key string, _ int64) bool { return key < first })
+	for !s.ended && s.last < last {
+		page, err, ok := s.next()
+		if !ok || err != nil {
+			s.ended = true
+			return err
+		}
+		maps.Copy(s.sizes, page.Sizes)
+		if n := len(page.Keys); n > 0 {
+			s.last = page.Keys[n-1]
+		}
+	}
+	return nil
 }
 
 // Open is core.Agent's.

@@ -97,7 +97,7 @@ func (q *request) read(body io.Reader) (err error) {
 
 // tell answers with JSON.
 func tell(w http.ResponseWriter, r response) {
-	a := answer{Keys: r.Keys, More: r.More, Next: r.Next, Uploads: r.Uploads, Parts: r.Parts, Size: r.Size, Version: r.Version}
+	a := answer{Keys: r.Keys, Sizes: r.Sizes, More: r.More, Next: r.Next, Uploads: r.Uploads, Parts: r.Parts, Size: r.Size, Version: r.Version}
 	status := http.StatusOK
 	if r.Err != nil {
 		a.Error = core.KindOf(r.Err)
