@@ -132,6 +132,7 @@ func target(server, bucket string) conformance.Target {
 			},
 			Page:     isPage,
 			BadPages: badPages,
+			Answers:  answers(),
 		},
 		Lacks: map[conformance.Means]string{
 			conformance.MeansModes: "objects have no permission bits",
@@ -151,6 +152,31 @@ func inSmallPages(ctx context.Context, c Config, env core.Env) (core.Agent, erro
 	s.inPages(keysInPage)
 	return agent(s, env), nil
 }
+
+// answers are refusals as a list gets them, and one that comes after a commit began
+// as a success.
+func answers() (all []conformance.Answer) {
+	say := func(kind core.ErrorKind, status int, code string) conformance.Answer {
+		return conformance.Answer{
+			Kind: kind, Status: status, Header: http.Header{"X-Amz-Request-Id": {requestID}, "Content-Type": {"application/xml"}},
+			Body: "<Error><Code>" + code + "</Code></Error>", Code: code, RequestID: requestID,
+		}
+	}
+	for _, r := range refusals {
+		switch r.want {
+		case core.ErrNotFound, core.ErrExists, core.ErrChanged, core.ErrDamaged: // none of these to a list
+		default:
+			all = append(all, say(r.want, r.status, r.code))
+		}
+	}
+	late := say(core.ErrUnavailable, http.StatusOK, "InternalError")
+	late.Only = func(q fault.Request) bool {
+		return q.Method == http.MethodPost && strings.Contains(q.Target, "uploadId=")
+	}
+	return append(all, late)
+}
+
+const requestID = "0123456789ABCDEF"
 
 func isPage(q fault.Request) bool { return strings.Contains(q.Target, "list-type=2") }
 
@@ -239,7 +265,7 @@ func refuse(r *http.Request, status int, code string) *http.Response {
 	}
 	return &http.Response{
 		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"X-Amz-Request-Id": {"0123456789ABCDEF"}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		Header: http.Header{"X-Amz-Request-Id": {requestID}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
 	}
 }
 

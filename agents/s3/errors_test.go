@@ -29,50 +29,53 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
+// refusals are what servers answer to what they do not grant.
+var refusals = []struct {
+	status int
+	code   string
+	want   core.ErrorKind
+}{
+	{301, "PermanentRedirect", core.ErrUnsupported},
+	{307, "TemporaryRedirect", core.ErrUnsupported},
+	{400, "AuthorizationHeaderMalformed", core.ErrUnsupported},
+	{400, "BadDigest", core.ErrDamaged},
+	{400, "EntityTooLarge", core.ErrUnsupported},
+	{400, "ExpiredToken", core.ErrUnauthenticated},
+	{400, "InvalidPart", core.ErrUnavailable},
+	{400, "InvalidRequest", core.ErrUnsupported},
+	{400, "KMS.DisabledException", core.ErrUnsupported},
+	{400, "RequestTimeout", core.ErrUnavailable},
+	{400, "XAmzContentChecksumMismatch", core.ErrDamaged},
+	{400, "XMinioAdminBucketQuotaExceeded", core.ErrNoSpace},
+	{401, "Unauthorized", core.ErrUnauthenticated},
+	{403, "AccessDenied", core.ErrDenied},
+	{403, "InvalidAccessKeyId", core.ErrUnauthenticated},
+	{403, "InvalidObjectState", core.ErrUnsupported},
+	{403, "QuotaExceeded", core.ErrNoSpace},
+	{403, "RequestTimeTooSkewed", core.ErrClock},
+	{403, "SignatureDoesNotMatch", core.ErrUnauthenticated},
+	{404, "NoSuchBucket", core.ErrNoPlace},
+	{404, "NoSuchKey", core.ErrNotFound},
+	{404, "NoSuchUpload", core.ErrNotFound},
+	{405, "MethodNotAllowed", core.ErrUnsupported},
+	{408, "RequestTimeout", core.ErrUnavailable},
+	{409, "ConditionalRequestConflict", core.ErrUnavailable},
+	{412, "PreconditionFailed", core.ErrExists},
+	{416, "InvalidRange", core.ErrChanged},
+	{429, "TooManyRequests", core.ErrThrottled},
+	{500, "InternalError", core.ErrUnavailable},
+	{501, "NotImplemented", core.ErrUnsupported},
+	{502, "BadGateway", core.ErrUnavailable},
+	{503, "ServiceUnavailable", core.ErrUnavailable},
+	{503, "SlowDown", core.ErrThrottled},
+	{504, "GatewayTimeout", core.ErrUnavailable},
+	{507, "XMinioStorageFull", core.ErrNoSpace},
+}
+
 // TestKinds goes through what servers answer.
 func TestKinds(t *testing.T) {
 	signIn(t, fakeKey)
-	for _, test := range []struct {
-		status int
-		code   string
-		want   core.ErrorKind
-	}{
-		{301, "PermanentRedirect", core.ErrUnsupported},
-		{307, "TemporaryRedirect", core.ErrUnsupported},
-		{400, "AuthorizationHeaderMalformed", core.ErrUnsupported},
-		{400, "BadDigest", core.ErrDamaged},
-		{400, "EntityTooLarge", core.ErrUnsupported},
-		{400, "ExpiredToken", core.ErrUnauthenticated},
-		{400, "InvalidPart", core.ErrUnavailable},
-		{400, "InvalidRequest", core.ErrUnsupported},
-		{400, "KMS.DisabledException", core.ErrUnsupported},
-		{400, "RequestTimeout", core.ErrUnavailable},
-		{400, "XAmzContentChecksumMismatch", core.ErrDamaged},
-		{400, "XMinioAdminBucketQuotaExceeded", core.ErrNoSpace},
-		{401, "Unauthorized", core.ErrUnauthenticated},
-		{403, "AccessDenied", core.ErrDenied},
-		{403, "InvalidAccessKeyId", core.ErrUnauthenticated},
-		{403, "InvalidObjectState", core.ErrUnsupported},
-		{403, "QuotaExceeded", core.ErrNoSpace},
-		{403, "RequestTimeTooSkewed", core.ErrClock},
-		{403, "SignatureDoesNotMatch", core.ErrUnauthenticated},
-		{404, "NoSuchBucket", core.ErrNoPlace},
-		{404, "NoSuchKey", core.ErrNotFound},
-		{404, "NoSuchUpload", core.ErrNotFound},
-		{405, "MethodNotAllowed", core.ErrUnsupported},
-		{408, "RequestTimeout", core.ErrUnavailable},
-		{409, "ConditionalRequestConflict", core.ErrUnavailable},
-		{412, "PreconditionFailed", core.ErrExists},
-		{416, "InvalidRange", core.ErrChanged},
-		{429, "TooManyRequests", core.ErrThrottled},
-		{500, "InternalError", core.ErrUnavailable},
-		{501, "NotImplemented", core.ErrUnsupported},
-		{502, "BadGateway", core.ErrUnavailable},
-		{503, "ServiceUnavailable", core.ErrUnavailable},
-		{503, "SlowDown", core.ErrThrottled},
-		{504, "GatewayTimeout", core.ErrUnavailable},
-		{507, "XMinioStorageFull", core.ErrNoSpace},
-	} {
+	for _, test := range refusals {
 		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: roundTripper(func(q *http.Request) (*http.Response, error) {
 			return refuse(q, test.status, test.code), nil
 		})})
@@ -81,7 +84,7 @@ func TestKinds(t *testing.T) {
 		_, err := m.Parts(t.Context())
 		wantKind(t, what, err, test.want)
 		var e *core.Error
-		if !errors.As(err, &e) || e.Code != test.code || e.RequestID != "0123456789ABCDEF" || strings.Count(err.Error(), test.code) != 1 {
+		if !errors.As(err, &e) || e.Code != test.code || e.RequestID != requestID || strings.Count(err.Error(), test.code) != 1 {
 			t.Errorf("%s: the error is %v, want code and request once", what, err)
 		}
 		// HEAD is answered without a code.

@@ -45,7 +45,10 @@ func (s *store) Begin(ctx context.Context, key, token string) (object.Multipart,
 		if err != nil {
 			return translate(err)
 		}
-		m.id, m.summed = aws.ToString(out.UploadId), use.crc && out.ChecksumType == types.ChecksumTypeFullObject
+		if m.id = aws.ToString(out.UploadId); m.id == "" {
+			return core.Errorf(core.ErrUnavailable, "the server began an upload and did not say which")
+		}
+		m.summed = use.crc && out.ChecksumType == types.ChecksumTypeFullObject
 		return nil
 	})
 	if err != nil {
@@ -97,19 +100,18 @@ func (s *store) uploads(ctx context.Context, in *s3.ListMultipartUploadsInput) (
 			found = append(found, &multipart{store: s, key: key, id: aws.ToString(u.UploadId), started: aws.ToTime(u.Initiated)})
 		}
 	}
-	if !aws.ToBool(out.IsTruncated) {
+	if more, err := goesOn(out.IsTruncated); err != nil || !more {
 		in.KeyMarker, in.UploadIdMarker = nil, nil
-		return found, nil
+		return found, err
 	}
 	key, err := decodeKey(out.NextKeyMarker, out.EncodingType)
 	if err != nil {
 		return nil, err
 	}
-	if key == "" || key == aws.ToString(in.KeyMarker) && aws.ToString(out.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker) {
-		return nil, errNoNext
-	}
+	at := func(key, id *string) string { return aws.ToString(key) + "\n" + aws.ToString(id) }
+	from := at(in.KeyMarker, in.UploadIdMarker)
 	in.KeyMarker, in.UploadIdMarker = &key, out.NextUploadIdMarker
-	return found, nil
+	return found, onward(from, at(in.KeyMarker, in.UploadIdMarker))
 }
 
 func (m *multipart) Key() string        { return m.key }
@@ -141,11 +143,11 @@ func (m *multipart) parts(ctx context.Context) (all []types.Part, err error) {
 			return nil, translate(err)
 		}
 		all = append(all, out.Parts...)
-		if !aws.ToBool(out.IsTruncated) {
-			return all, nil
+		if more, err := goesOn(out.IsTruncated); err != nil || !more {
+			return all, err
 		}
-		if aws.ToString(out.NextPartNumberMarker) == aws.ToString(in.PartNumberMarker) {
-			return nil, errNoNext
+		if err := onward(aws.ToString(in.PartNumberMarker), aws.ToString(out.NextPartNumberMarker)); err != nil {
+			return nil, err
 		}
 		in.PartNumberMarker = out.NextPartNumberMarker
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"iter"
 	"net/http"
@@ -16,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/minio/crc64nvme"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
@@ -222,33 +225,53 @@ func (s *store) Delete(ctx context.Context, key string) error {
 }
 
 func (s *store) Range(ctx context.Context, o object.Object, off, n int64) (io.ReadCloser, error) {
-	want := fmt.Sprintf("%d-%d", off, off+n-1)
-	in := &s3.GetObjectInput{IfMatch: &o.Version, Range: aws.String("bytes=" + want)}
+	in, whole := &s3.GetObjectInput{IfMatch: &o.Version}, off == 0 && n == o.Size
 	in.Bucket, in.Key = s.at(o.Key)
-	out, err := s.client.GetObject(ctx, in)
+	want, with := fmt.Sprintf("%d-%d", off, off+n-1), summed
+	if !whole {
+		in.Range, with = aws.String("bytes="+want), func(*s3.Options) {}
+	}
+	out, err := s.client.GetObject(ctx, in, with)
 	if err = translate(err); errors.Is(err, core.ErrExists) { // what 412 means elsewhere
 		return nil, core.Errorf(core.ErrChanged, "%s was replaced: %w", o.Key, quiet{err})
 	}
 	if err != nil {
 		return nil, err
 	}
-	got := aws.ToString(out.ContentRange)
-	if whole := off == 0 && n == o.Size && got == ""; !whole && got != fmt.Sprintf("bytes %s/%d", want, o.Size) {
+	if got := aws.ToString(out.ContentRange); !whole && got != fmt.Sprintf("bytes %s/%d", want, o.Size) {
 		_ = out.Body.Close()
 		return nil, core.Errorf(core.ErrUnavailable, "asked for bytes %s of %d, the server sent %q", want, o.Size, got)
 	}
-	return &body{out.Body, n}, nil
+	b := &body{ReadCloser: out.Body, left: n}
+	if sum, ok := decode(out.ChecksumCRC64NVME); ok && whole && out.ChecksumType != types.ChecksumTypeComposite {
+		b.sum, b.check = sum, crc64nvme.New()
+	}
+	return b, nil
+}
+
+// summed asks for the checksum with the bytes, and keeps the SDK from computing it
+// with a hash that is slow.
+func summed(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Checksum-Mode", "ENABLED"))
 }
 
 // A body is what a server sends, which may end early in more ways than one.
 type body struct {
 	io.ReadCloser
-	left int64
+	left  int64
+	sum   core.CRC64  // of a whole object
+	check hash.Hash64 // of what was read of it; nil where sum is not known
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.left -= int64(n)
+	if b.check != nil {
+		b.check.Write(p[:n])
+		if b.left == 0 && core.CRC64(b.check.Sum64()) != b.sum {
+			return 0, core.Errorf(core.ErrDamaged, "what came is not what the server has")
+		}
+	}
 	if err == io.EOF && b.left > 0 {
 		err = io.ErrUnexpectedEOF
 	}
@@ -302,16 +325,29 @@ func (s *store) page(ctx context.Context, in *s3.ListObjectsV2Input, after strin
 		after = key
 		found = append(found, object.Object{Key: key, Size: aws.ToInt64(o.Size), Version: aws.ToString(o.ETag), Modified: aws.ToTime(o.LastModified)})
 	}
-	if !aws.ToBool(out.IsTruncated) {
-		return found, nil, nil
+	if more, err := goesOn(out.IsTruncated); err != nil || !more {
+		return found, nil, err
 	}
-	if next = out.NextContinuationToken; aws.ToString(next) == aws.ToString(in.ContinuationToken) {
-		return nil, nil, errNoNext
-	}
-	return found, next, nil
+	next = out.NextContinuationToken
+	return found, next, onward(aws.ToString(in.ContinuationToken), aws.ToString(next))
 }
 
-var errNoNext = core.Errorf(core.ErrUnavailable, "the server says that a list goes on, and not where")
+// goesOn says whether a page is not the last. A page without a word on that is none:
+// an answer that ended before its first byte looks like an empty one.
+func goesOn(truncated *bool) (bool, error) {
+	if truncated == nil {
+		return false, core.Errorf(core.ErrUnavailable, "the server sent half a page of a list")
+	}
+	return *truncated, nil
+}
+
+// onward compares where a page was asked for with where the next one is said to be.
+func onward(from, to string) error {
+	if to == "" || to == from {
+		return core.Errorf(core.ErrUnavailable, "the server says that a list goes on, and not where")
+	}
+	return nil
+}
 
 // decodeKey reads a key of a list. Keys of others may have bytes that XML cannot
 // have, so lists are asked for with keys encoded as in URLs.
