@@ -33,7 +33,8 @@ const (
 // and those that judge the run itself last.
 func Cases() []Case {
 	all := slices.Concat(basics(), odd(), metadata(), documents(), atomicity(), crashes(), durability(),
-		integrity(), list(), pages(), failures(), cancel(), concurrency(), names(), isolation(), interop())
+		integrity(), list(), pages(), failures(), cancel(), concurrency(), names(), isolation(), interop(),
+		wireFaults(), wireTimes(), wireLeaks(), wireBytes(), wireAnswers())
 	slices.SortStableFunc(all, func(a, b Case) int { return cmp.Compare(a.ID, b.ID) })
 	return append(all, judgement()...)
 }

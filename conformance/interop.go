@@ -92,6 +92,10 @@ func byHand(t *trial) {
 func judgement() []Case {
 	return []Case{
 		{
+			ID: "Q02", Words: "proxy_self-test", Level: Short, Needs: []Means{MeansWire}, run: proxySelf,
+			Clause: "The clauses below are that promise; they hold for every agent, whatever its provider offers, and each has cases in the conformance suite that an agent without it does not pass.",
+			Why:    "a fault that never reaches the agent finds nothing, and every case with it passes",
+		}, {
 			ID: "Q03", Words: "leftovers", Level: Short, Needs: []Means{MeansRaw}, run: leftovers,
 			Clause: "No goroutine and no temporary object outlives the call, except the parts that a later upload of the same id goes on with; those are listed by Sweep.",
 			Why:    "what a suite of tests leaves behind, a year of backups leaves a thousand times",

@@ -51,14 +51,14 @@ func wireBytes() []Case {
 // flipsUp flips a bit of each body that is sent. The server refuses it, the agent
 // sends it again or says so, and what is stored is right.
 func flipsUp(t *trial) {
-	half := t.target.Limits.PartSize / 2
+	half := t.middle()
 	t.struck(t.uploading(), hasBody, []fault.Fault{fault.FlipUp(0), fault.FlipUp(half), fault.FlipUp(-1)},
 		core.ErrUnavailable, core.ErrDamaged, core.ErrChanged, core.ErrInvalid, core.ErrUnsupported)
 }
 
 // flipsDown flips a bit of archives and of metadata on their way back.
 func flipsDown(t *trial) {
-	half := t.target.Limits.PartSize / 2
+	half := t.middle()
 	flips := []fault.Fault{fault.FlipDown(0), fault.FlipDown(half), fault.FlipDown(-1)}
 	t.struck(t.downloading(), readsArchive, flips, core.ErrDamaged, core.ErrUnavailable)
 	// A name may have one letter or the other: nothing but a checksum tells.
@@ -92,7 +92,7 @@ func (t *trial) getting() errand {
 
 // earlyEnds ends answers early in good form, once and for ever.
 func earlyEnds(t *trial) {
-	half := t.target.Limits.PartSize / 2
+	half := t.middle()
 	ends := []fault.Fault{fault.EndDown(0), fault.EndDown(1), fault.EndDown(half), fault.EndDown(-1)}
 	may := []core.ErrorKind{core.ErrUnavailable, core.ErrDamaged}
 	t.struck(t.downloading(), reads, ends, may...)

@@ -23,11 +23,23 @@ type errand struct {
 // severalParts is a size of several parts, of which the last is not full.
 func (t *trial) severalParts() int64 {
 	part := t.target.Limits.PartSize
-	if t.target.Short && part > 1<<20 {
+	if part > 1<<20 { // as good, and less to move
 		return part + part/2 + 1
 	}
 	return 2*part + part/2 + 1
 }
+
+// errandSize is a size of several parts too, unless the run is short and parts are
+// large.
+func (t *trial) errandSize() int64 {
+	if t.target.Short && t.target.Limits.PartSize > 1<<20 {
+		return 300_000
+	}
+	return t.severalParts()
+}
+
+// middle is a byte in the middle of the first part of that.
+func (t *trial) middle() int64 { return min(t.errandSize(), t.target.Limits.PartSize) / 2 }
 
 // uploading is the upload of several parts. Whatever becomes of it, the place has
 // the whole backup or none, and the same upload again succeeds.
@@ -36,10 +48,10 @@ func (t *trial) uploading() errand {
 	direct := t.open(ns)
 	var all []*source
 	return errand{
-		what: "an upload of several parts",
+		what: "an upload",
 		ns:   ns,
 		prepare: func() *source {
-			all = append(all, t.source(t.severalParts()))
+			all = append(all, t.source(t.errandSize()))
 			return all[len(all)-1]
 		},
 		do: func(w wired, s *source) error { return t.upload(t.ctx, w, s) },
@@ -97,9 +109,9 @@ func (t *trial) keys(ns Namespace) []string {
 // downloading reads a backup of several parts whole.
 func (t *trial) downloading() errand {
 	ns := t.place()
-	stored := t.stored(t.open(ns), t.severalParts())
+	stored := t.stored(t.open(ns), t.errandSize())
 	return errand{
-		what: "a read of several parts", ns: ns, prepare: func() *source { return stored },
+		what: "a read", ns: ns, prepare: func() *source { return stored },
 		do: func(w wired, s *source) error {
 			got, err := t.whole(w, s.draft.ID)
 			if err == nil && (got.size != s.size || got.sum != s.seal().SHA256) {
@@ -110,11 +122,14 @@ func (t *trial) downloading() errand {
 	}
 }
 
-// listing lists two pages and one entry. What comes is right, and is all or is
-// followed by an error.
-func (t *trial) listing() errand {
+// listing lists two pages and one entry.
+func (t *trial) listing() errand { return t.listingOf(2*max(t.target.Limits.Page, 1) + 1) }
+
+// listingOf lists n entries. What comes is right, and is all or is followed by an
+// error.
+func (t *trial) listingOf(n int) errand {
 	ns := t.place()
-	all := t.plant(ns, t.open(ns), 2*t.target.Limits.Page+1)
+	all := t.plant(ns, t.open(ns), n)
 	return errand{
 		what: fmt.Sprintf("a list of %d", len(all)), ns: ns, prepare: func() *source { return nil },
 		do: func(w wired, _ *source) error {
@@ -179,7 +194,7 @@ func (t *trial) strikes(e errand, match func(fault.Request) bool, faults ...faul
 	total := t.requests(e, match)
 	most := total
 	if t.target.Short {
-		most = max(1, 8/len(faults))
+		most = max(1, 6/len(faults))
 	}
 	for _, k := range t.sample(total, most) {
 		for _, f := range faults {

@@ -54,13 +54,14 @@ func kthFails(t *trial) {
 	}
 }
 
+// errands are those of which each request in turn goes wrong.
 func (t *trial) errands() []errand {
-	return []errand{t.uploading(), t.listing(), t.downloading(), t.deleting()}
+	return []errand{t.uploading(), t.listingOf(max(t.target.Limits.Page, 1) + 1), t.downloading(), t.deleting()}
 }
 
 // resets breaks connections: before a request, and at some bytes of each body.
 func resets(t *trial) {
-	half := t.target.Limits.PartSize / 2
+	half := t.middle()
 	up := []fault.Fault{fault.ResetUp(0), fault.ResetUp(1 << 10), fault.ResetUp(half), fault.ResetUp(-1)}
 	down := []fault.Fault{fault.ResetDown(0), fault.ResetDown(1 << 10), fault.ResetDown(half), fault.ResetDown(-1)}
 	t.struck(t.uploading(), hasBody, up, core.ErrUnavailable)
@@ -159,7 +160,7 @@ func bodiesAgain(t *trial) {
 
 // cuts ends answers before their last byte, in order.
 func cuts(t *trial) {
-	half := t.target.Limits.PartSize / 2
+	half := t.middle()
 	t.struck(t.downloading(), reads, []fault.Fault{fault.CutDown(0), fault.CutDown(1), fault.CutDown(half), fault.CutDown(-1)}, core.ErrUnavailable, core.ErrDamaged)
 	t.struck(t.listing(), reads, []fault.Fault{fault.CutDown(0), fault.CutDown(50)}, core.ErrUnavailable, core.ErrDamaged)
 }

@@ -44,7 +44,7 @@ type deadEnd struct {
 }
 
 func (t *trial) deadEnds() []deadEnd {
-	half := t.target.Limits.PartSize / 2
+	half := t.middle()
 	all := []deadEnd{
 		{"in the body of a request", "Upload", fault.StallUp(half), hasBody, false},
 		{"in the body of an answer", "Open", fault.StallDown(half), reads, false},
@@ -63,12 +63,12 @@ func (t *trial) deadEnds() []deadEnd {
 // cancelAnywhere ends calls, by their context and by Close, where nothing moves.
 func cancelAnywhere(t *trial) {
 	ns := t.place()
-	stored := t.stored(t.open(ns), t.severalParts())
+	stored := t.stored(t.open(ns), t.errandSize())
 	ends := t.deadEnds()
 	sources := make([]*source, 2*len(ends))
 	for i := range sources {
 		if sources[i] = stored; ends[i/2].call == "Upload" {
-			sources[i] = t.source(t.severalParts())
+			sources[i] = t.source(t.errandSize())
 		}
 	}
 	t.did("calls that block in %d places, ended by their context and by Close", len(ends))
@@ -136,7 +136,7 @@ func (t *trial) happens(r *fault.Rule, where string, ended <-chan error) {
 func sockets(t *trial) {
 	const rounds, sane = 30, 32
 	ns := t.place()
-	s := t.stored(t.open(ns), t.severalParts())
+	s := t.stored(t.open(ns), t.errandSize())
 	t.plant(ns, t.open(ns), 2*t.target.Limits.Page)
 	w := t.wired(ns, core.Patience{Stall: 10 * time.Second, Retry: time.Millisecond})
 	t.did("%d times: uploads that fail, reads that are left early, lists that stop, answers that are errors, late and cut; then Close", rounds)

@@ -53,7 +53,7 @@ type stalled struct {
 }
 
 func (t *trial) stalled() []stalled {
-	half := t.target.Limits.PartSize / 2
+	half := t.middle()
 	return []stalled{
 		{"Upload", fault.StallUp(half), fault.StallUp(0), hasBody},
 		{"Upload", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
@@ -69,12 +69,12 @@ func (t *trial) stalled() []stalled {
 func stalls(t *trial) {
 	ns := t.place()
 	direct := t.open(ns)
-	stored, all := t.stored(direct, t.severalParts()), t.stalled()
+	stored, all := t.stored(direct, t.errandSize()), t.stalled()
 	sources := make([]*source, 2*len(all))
 	for i := range sources {
 		switch sources[i] = stored; all[i/2].call {
 		case "Upload":
-			sources[i] = t.source(t.severalParts())
+			sources[i] = t.source(t.errandSize())
 		case "Delete":
 			sources[i] = t.source(100)
 			t.ok(t.upload(t.ctx, direct, sources[i]), "an upload")

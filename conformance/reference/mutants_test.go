@@ -14,7 +14,8 @@ import (
 const mutantSeed = 7
 
 func mutants() []mutant {
-	return slices.Concat(brokenBasics(), brokenMetadata(), brokenUploads(), brokenPlaces(), brokenReads(), brokenLists(), brokenCalls())
+	return slices.Concat(brokenBasics(), brokenMetadata(), brokenUploads(), brokenPlaces(), brokenReads(), brokenLists(), brokenCalls(),
+		brokenWires(), brokenAnswers())
 }
 
 // check runs some cases against a mutant.
