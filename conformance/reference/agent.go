@@ -120,7 +120,9 @@ func (a *agent) step(ctx context.Context, s conformance.Step, q request) (respon
 	sizes := map[string]int64{}
 	for i, k := range r.Keys {
 		r.Keys[i] = strings.TrimPrefix(k, a.prefix)
-		sizes[r.Keys[i]] = r.Sizes[k]
+		if n, told := r.Sizes[k]; told {
+			sizes[r.Keys[i]] = n
+		}
 	}
 	r.Sizes = sizes
 	switch {
