@@ -77,23 +77,23 @@ func names(agents []core.Agent) (all []string) {
 	return all
 }
 
-// sending is one source on its way to several agents.
+// A sending is one source on its way to several agents.
 type sending struct {
 	all     sync.WaitGroup
 	results []core.AgentResult
 }
 
 // dispatch uploads src to every agent at once, each in its own goroutine, after
-// first. failed is called for each that did not take it.
-func dispatch(ctx context.Context, agents []core.Agent, src core.Source, first func(context.Context, core.Agent), failed func()) *sending {
+// first, whose error keeps it from being asked. done is called with each result.
+func dispatch(ctx context.Context, agents []core.Agent, src core.Source, first func(context.Context, core.Agent) error, done func(core.AgentResult)) *sending {
 	s := &sending{results: make([]core.AgentResult, len(agents))}
 	for i, a := range agents {
 		s.all.Go(func() {
-			first(ctx, a)
-			s.results[i] = upload(ctx, a, src)
-			if s.results[i].Err != nil {
-				failed()
+			s.results[i] = core.AgentResult{Agent: a.Name(), State: core.Missing}
+			if s.results[i].Err = first(ctx, a); s.results[i].Err == nil {
+				s.results[i] = upload(ctx, a, src)
 			}
+			done(s.results[i])
 		})
 	}
 	return s

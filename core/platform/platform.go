@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"context"
 	"time"
 
 	"github.com/offsite-backup/offsite/core"
@@ -15,6 +16,15 @@ type Platform struct {
 	Env    core.Env     // clock, chance, logger, and the state folder, which is needed to run and upload
 	Spool  string       // where archives wait to be sent; "" means below the state folder
 	Origin core.Origin  // of the backups that are made here
+
+	// Hook makes the hook of a debt that another process left: by core.Hook.Debt, or
+	// by the hook's name where that is nil. A debt of which it cannot be made stays.
+	// nil: none can.
+	Hook func(ctx context.Context, name string, debt []byte) (core.Hook, error)
+
+	// End ends what is left of a process group that an action of a dead process ran
+	// in, and answers nil where nothing is. nil: nothing is ended.
+	End func(context.Context, core.Process) error
 }
 
 // A Job says what to back up, and how many copies make a success.
@@ -30,9 +40,14 @@ type Job struct {
 	Copies     int      // agents that must hold the backup for a degraded run; 0 means all
 	Require    []string // names of agents that must hold it
 	Tags       core.Tags
-	Trigger    string               // "manual", "schedule"
-	Odd        func(archive.Oddity) // told what the archive does not hold as it was; may be nil
-	Began      func(core.ID)        // told the id before anything is sent; may be nil
+
+	// KeepPending is how long the archive is kept for agents that did not take it, to
+	// be sent by the next run of the job or by Recover. 0: it is not kept.
+	KeepPending time.Duration
+
+	Trigger string               // "manual", "schedule"
+	Odd     func(archive.Oddity) // told what the archive does not hold as it was; may be nil
+	Began   func(core.ID)        // told the id before anything is sent; may be nil
 }
 
 // A Report is how a run or an upload went.
@@ -42,6 +57,9 @@ type Report struct {
 	Lost   int64 // those of them whose content is missing
 	Took   time.Duration
 	Paused time.Duration // from the first pre to the last post
+
+	Payments []Payment // posts that earlier processes owed
+	Resent   []Report  // of earlier archives of the job, which waited for agents
 }
 
 // A Copy is how one agent stands to a backup in a list.

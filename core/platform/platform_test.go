@@ -30,6 +30,9 @@ func place(t *testing.T, dir string) core.Agent {
 	return a
 }
 
+// none wants nothing that is unfinished.
+func none(*entry) bool { return false }
+
 // world is a folder with a source and a platform over two directories.
 type world struct {
 	*Platform
@@ -72,7 +75,7 @@ func left(t *testing.T, dir string) (names []string) {
 			return err
 		}
 		name, _ := filepath.Rel(dir, path)
-		if !d.IsDir() && name != "lock" && !strings.HasPrefix(name, "meta") && !strings.HasPrefix(name, "data") && !strings.HasPrefix(name, "gone") {
+		if !d.IsDir() && name != "lock" && !strings.HasPrefix(name, "ledger/") && !strings.HasPrefix(name, "jobs/") && !strings.HasPrefix(name, "meta") && !strings.HasPrefix(name, "data") && !strings.HasPrefix(name, "gone") {
 			names = append(names, name)
 		}
 		return nil
@@ -425,7 +428,7 @@ func TestClearsAfterDead(t *testing.T) {
 	w := newWorld(t)
 	st := &state{w.at("state")}
 	id := core.ID("20261123T045900Z-mzxw6ytboi4dk")
-	e, err := st.create(record{ID: id, Agents: []string{"one", "two"}, Spool: w.at("spool")})
+	e, err := st.create(record{ID: id, Agents: []string{"one", "two"}, Spool: w.at("spool")}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -460,7 +463,7 @@ func TestClearsLater(t *testing.T) {
 	w := newWorld(t)
 	st := &state{w.at("state")}
 	id := core.ID("20261123T045900Z-mzxw6ytboi4dk")
-	e, err := st.create(record{ID: id, Agents: []string{"two"}})
+	e, err := st.create(record{ID: id, Agents: []string{"two"}}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -699,20 +702,20 @@ func TestState(t *testing.T) {
 	}
 	st := &state{t.TempDir()}
 	id := core.ID("a")
-	held, err := st.create(record{ID: id, Agents: []string{"x"}})
+	held, err := st.create(record{ID: id, Agents: []string{"x"}}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.create(record{ID: id}); !errors.Is(err, core.ErrExists) {
+	if _, err := st.create(record{ID: id}, time.Now); !errors.Is(err, core.ErrExists) {
 		t.Errorf("second record of an id: %v", err)
 	}
-	if dead, _, err := st.dead(now, none); err != nil || len(dead) != 0 {
+	if dead, err := st.dead(now, none); err != nil || len(dead) != 0 {
 		t.Errorf("a record that is held is dead: %v, %v", dead, err)
 	}
 	if err := held.release(); err != nil {
 		t.Fatal(err)
 	}
-	dead, _, err := st.dead(now, none)
+	dead, err := st.dead(now, none)
 	if err != nil || len(dead) != 1 || !slices.Equal(dead[0].Agents, []string{"x"}) {
 		t.Fatalf("dead: %v, %v", dead, err)
 	}
@@ -723,7 +726,7 @@ func TestState(t *testing.T) {
 		t.Errorf("left: %v, %v", left, err)
 	}
 	write(t, filepath.Join(st.folder("b"), "run.json"), "{torn")
-	if _, _, err := st.dead(now, none); err == nil || !strings.Contains(err.Error(), "run.json") {
+	if _, err := st.dead(now, none); err == nil || !strings.Contains(err.Error(), "run.json") {
 		t.Errorf("a torn record: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -92,15 +93,28 @@ func (p *Platform) newDraft(now time.Time, ext string) (b core.Backup, err error
 	return b, err
 }
 
+func (r *run) record(st *state) record {
+	rec := record{ID: r.draft.ID, Job: r.draft.Job, Created: r.draft.Created, Agents: names(r.Agents), Spool: r.spoolPath(st)}
+	if r.job.KeepPending > 0 {
+		rec.Keep = r.draft.Created.Add(r.job.KeepPending)
+	}
+	return rec
+}
+
 // do runs what prepare prepared.
-func (r *run) do(ctx context.Context) error {
+func (r *run) do(ctx context.Context) (err error) {
 	st := &state{r.Env.StateDir}
-	dead, _, err := st.dead(r.now(), none)
+	free, err := st.job(r.job.Name)
 	if err != nil {
 		return err
 	}
-	cleared := clear(dead)
-	if r.entry, err = st.create(record{ID: r.draft.ID, Job: r.draft.Job, Created: r.draft.Created, Agents: names(r.Agents), Spool: r.spoolPath(st)}); err != nil {
+	defer func() { err = errors.Join(err, free()) }()
+	cleared, err := r.takeOver(ctx, func(e *entry) bool { return e.Job == r.job.Name && e.waits(r.now()) })
+	if err != nil {
+		return err
+	}
+	r.report.Payments = cleared.payments
+	if r.entry, err = st.create(r.record(st), r.now); err != nil {
 		return errors.Join(err, cleared.release())
 	}
 	if r.job.Began != nil {
@@ -109,15 +123,25 @@ func (r *run) do(ctx context.Context) error {
 	if err := r.spooled(ctx, cleared); err != nil {
 		r.report.Outcome, r.report.Err = core.Failed, err
 	}
-	swept := r.after(ctx)
-	r.untidy(&r.report, errors.Join(r.left, r.entry.settle(swept), cleared.settle()))
+	r.untidy(&r.report, errors.Join(r.left, r.settle(ctx), cleared.settle(), cleared.failed()))
 	if told := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); told != nil {
 		r.Env.WithDefaults().Log.Warn("told of the run in vain", "id", r.draft.ID, "error", told)
+	}
+	for _, e := range cleared.wanted {
+		r.report.Resent = append(r.report.Resent, r.resend(ctx, e))
 	}
 	if r.report.Outcome == core.Failed {
 		return r.report.Err
 	}
 	return nil
+}
+
+// settle ends the record, or keeps it for what is left: of an archive that waits for
+// agents everything stays.
+func (r *run) settle(ctx context.Context) error {
+	swept := r.after(ctx)
+	err := r.entry.ledger.note(step{Step: stepEnded, Outcome: r.report.Outcome, Error: text(r.report.Err)})
+	return errors.Join(err, r.entry.settle(swept))
 }
 
 func (r *run) spoolPath(st *state) string {
@@ -128,7 +152,7 @@ func (r *run) spoolPath(st *state) string {
 }
 
 // spooled packs and sends.
-func (r *run) spooled(ctx context.Context, cleared *clearing) (err error) {
+func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 	if r.Spool != "" {
 		if err := os.MkdirAll(r.Spool, 0o700); err != nil {
 			return err
@@ -137,20 +161,22 @@ func (r *run) spooled(ctx context.Context, cleared *clearing) (err error) {
 	if r.spool, err = newSpool(r.entry.Spool, r.draft); err != nil {
 		return err
 	}
-	defer func() { r.left = errors.Join(r.left, r.spool.close()) }()
+	defer func() { r.left = errors.Join(r.left, r.closeSpool()) }()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var sending atomic.Int64
 	sending.Store(int64(len(r.Agents)))
-	send := dispatch(ctx, r.Agents, r.spool, func(ctx context.Context, a core.Agent) {
+	send := dispatch(ctx, r.Agents, r.spool, func(ctx context.Context, a core.Agent) error {
 		cleared.sweep(ctx, a)
-	}, func() {
-		if sending.Add(-1) == 0 {
+		return r.entry.before(ctx, a)
+	}, func(res core.AgentResult) {
+		if res.Err != nil && sending.Add(-1) == 0 {
 			stop(errNobody)
 		}
 	})
 	packed := r.pack(ctx)
 	r.report.Agents = send.wait()
+	packed = errors.Join(packed, r.pend())
 	if errors.Is(packed, errNobody) { // what the agents say is the reason
 		packed = posts(packed)
 	}
@@ -184,11 +210,36 @@ func (r *run) pack(ctx context.Context) error {
 	if err != nil {
 		r.spool.fail(err)
 	}
+	if r.job.KeepPending > 0 && r.spool.whole() {
+		err = errors.Join(err, r.keep(ctx))
+	}
 	return err
 }
 
+// pend notes what each agent answered, and says which of them will be asked again:
+// while the archive is kept, whatever may pass.
+func (r *run) pend() (err error) {
+	if r.job.KeepPending > 0 && r.spool.whole() {
+		r.entry.pend(r.report.Agents)
+	}
+	for _, a := range r.report.Agents {
+		err = errors.Join(err, r.entry.after(a))
+	}
+	return err
+}
+
+// closeSpool removes the archive unless an agent is still to get it.
+func (r *run) closeSpool() error {
+	if slices.ContainsFunc(r.report.Agents, pending) {
+		return r.spool.file.Close()
+	}
+	return r.spool.close()
+}
+
+func pending(a core.AgentResult) bool { return a.State == core.Pending }
+
 func (r *run) hooks() core.Pipeline {
-	return core.Pipeline{Hooks: r.job.Hooks, MaxPause: r.job.MaxPause, Dir: r.hookDir}
+	return core.Pipeline{Hooks: r.job.Hooks, MaxPause: r.job.MaxPause, Dir: r.hookDir, Debts: r.entry}
 }
 
 func (r *run) moment() core.Moment { return core.Moment{ID: r.draft.ID, Job: r.draft.Job} }
@@ -267,6 +318,9 @@ func (r *run) after(ctx context.Context) (clean []string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTime)
 	defer cancel()
 	for i, a := range r.Agents {
+		if i < len(r.report.Agents) && pending(r.report.Agents[i]) {
+			continue // what it has is gone on with
+		}
 		stored := i < len(r.report.Agents) && r.report.Agents[i].State == core.Stored
 		if stored || sweep(ctx, a, r.draft.ID) == nil {
 			clean = append(clean, a.Name())

@@ -58,6 +58,13 @@ func (s *spool) seal(b core.Backup) core.Backup {
 	return b
 }
 
+// whole says whether the archive is sealed.
+func (s *spool) whole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sealed
+}
+
 // fail ends the archive with an error, unless it has ended.
 func (s *spool) fail(err error) {
 	s.mu.Lock()

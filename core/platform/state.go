@@ -23,7 +23,8 @@ type record struct {
 	Job     string    `json:"job,omitzero"`
 	Created time.Time `json:"created"`
 	Agents  []string  `json:"agents"`         // where something of it may be left
-	Spool   string    `json:"spool,omitzero"` // a file that is no use without its process
+	Spool   string    `json:"spool,omitzero"` // the archive
+	Keep    time.Time `json:"keep,omitzero"`  // how long the archive waits for agents, once it is packed
 
 	// Of an upload, which can go on while the file is the same: the file, and what
 	// its metadata says besides.
@@ -41,8 +42,12 @@ type fileID struct {
 	Inode uint64    `json:"inode,omitzero"`
 }
 
-// hooksDir is the folder of an entry that has what hooks dumped.
-const hooksDir = "hooks"
+// What lies in the folder of an entry besides its record.
+const (
+	hooksDir   = "hooks"        // what hooks dumped
+	ledgerFile = "ledger.jsonl" // its steps
+	sealedFile = "backup.json"  // the metadata of an archive that is packed and on disk
+)
 
 // keepUploads is how long an unfinished upload of a file may be gone on with.
 const keepUploads = 7 * 24 * time.Hour
@@ -53,8 +58,10 @@ type state struct{ dir string }
 // An entry is a record of the state folder, held by this process.
 type entry struct {
 	record
-	state *state
-	lock  *flock.Flock
+	state  *state
+	lock   *flock.Flock
+	ledger *ledger // nil until open
+	owes   bool    // whether hooks were begun and not undone, when it was taken
 }
 
 func (s *state) runs() string               { return filepath.Join(s.dir, "runs") }
@@ -80,7 +87,7 @@ func (s *state) whole(f func() error) (err error) {
 }
 
 // create makes the record of a new run and holds it.
-func (s *state) create(r record) (e *entry, err error) {
+func (s *state) create(r record, now func() time.Time) (e *entry, err error) {
 	err = s.whole(func() error {
 		if err := os.Mkdir(s.folder(r.ID), 0o700); errors.Is(err, fs.ErrExist) {
 			return core.Errorf(core.ErrExists, "%s runs in another process, or an upload of it from another file is not finished: see %s", r.ID, s.folder(r.ID))
@@ -91,9 +98,23 @@ func (s *state) create(r record) (e *entry, err error) {
 			return err
 		}
 		e.record = r
-		return e.save()
+		if err := e.save(); err != nil {
+			return err
+		}
+		if err := e.open(now); err != nil {
+			return err
+		}
+		return e.ledger.note(step{Step: stepBegun})
 	})
 	return e, err
+}
+
+// open opens the ledger to go on in it.
+func (e *entry) open(now func() time.Time) (err error) {
+	if e.ledger == nil {
+		e.ledger, err = openLedger(e.path(ledgerFile), now)
+	}
+	return err
 }
 
 // hold takes the record of an id, or nil when a process has it.
@@ -103,14 +124,13 @@ func (s *state) hold(id core.ID) (*entry, error) {
 	if err != nil || !ok {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &entry{record{ID: id}, s, lock}, nil
+	return &entry{record: record{ID: id}, state: s, lock: lock}, nil
 }
 
-// dead takes the records that no process holds of what is over, and the first one
-// of an unfinished upload that is wanted, which may be nil. Unfinished uploads
-// that nobody wants are free again before anyone else looks. The caller releases
-// what it gets.
-func (s *state) dead(now time.Time, want func(*entry) bool) (over []*entry, wanted *entry, err error) {
+// dead takes the records that no process holds of what is over, of what owes
+// something, and of what want says. The others are free again before anyone else
+// looks. The caller releases what it gets.
+func (s *state) dead(now time.Time, want func(*entry) bool) (taken []*entry, err error) {
 	err = s.whole(func() error {
 		folders, err := os.ReadDir(s.runs())
 		if err != nil {
@@ -126,10 +146,8 @@ func (s *state) dead(now time.Time, want func(*entry) bool) (over []*entry, want
 			case err != nil:
 				return fmt.Errorf("state of %s: %w", id, err)
 			case e == nil:
-			case !e.unfinished(now):
-				over = append(over, e)
-			case wanted == nil && want(e):
-				wanted = e
+			case e.owes || !e.unfinished(now) || want(e):
+				taken = append(taken, e)
 			default:
 				if err := e.release(); err != nil {
 					return err
@@ -139,15 +157,12 @@ func (s *state) dead(now time.Time, want func(*entry) bool) (over []*entry, want
 		return nil
 	})
 	if err != nil {
-		for _, e := range over {
+		for _, e := range taken {
 			err = errors.Join(err, e.release())
 		}
-		if wanted != nil {
-			err = errors.Join(err, wanted.release())
-		}
-		return nil, nil, err
+		return nil, err
 	}
-	return over, wanted, nil
+	return taken, nil
 }
 
 // take holds the record of an id and reads it; nil when a process has it.
@@ -162,10 +177,7 @@ func (s *state) take(id core.ID) (*entry, error) {
 	return e, nil
 }
 
-// none wants no unfinished upload.
-func none(*entry) bool { return false }
-
-// load reads the record. One that was killed before it had any has nothing to be
+// load reads the record and what it owes. One that was killed before it had any has nothing to be
 // cleared up elsewhere.
 func (e *entry) load() error {
 	doc, err := os.ReadFile(e.path("run.json"))
@@ -183,7 +195,9 @@ func (e *entry) load() error {
 		return fmt.Errorf("%s is of another run, %q", e.path("run.json"), r.ID)
 	}
 	e.record = r
-	return nil
+	steps, err := readLedger(e.path(ledgerFile))
+	e.owes = len(owed(steps)) > 0
+	return err
 }
 
 // save puts the record on disk before it is relied on.
@@ -197,7 +211,12 @@ func (e *entry) save() error {
 }
 
 // release lets another process take the record.
-func (e *entry) release() error { return e.lock.Close() }
+func (e *entry) release() error {
+	if e.ledger != nil {
+		return errors.Join(e.ledger.close(), e.lock.Close())
+	}
+	return e.lock.Close()
+}
 
 // empty removes what is of no use without the process that made it.
 func (e *entry) empty() error {
@@ -218,7 +237,7 @@ func (e *entry) remove() error {
 		if err := e.empty(); err != nil {
 			return errors.Join(err, e.release())
 		}
-		return errors.Join(e.release(), os.RemoveAll(e.folder()))
+		return errors.Join(e.archive(), e.release(), os.RemoveAll(e.folder()))
 	})
 }
 
@@ -226,15 +245,25 @@ func (e *entry) remove() error {
 // keeps it for the next command.
 func (e *entry) settle(clean []string) error {
 	e.Agents = slices.DeleteFunc(e.Agents, func(name string) bool { return slices.Contains(clean, name) })
-	if len(e.Agents) == 0 {
-		return e.remove()
-	}
-	return errors.Join(e.save(), e.release())
+	return e.end()
 }
 
-// unfinished says whether the record is of an upload that may be gone on with.
-// A file that is another by now, or gone, cannot be gone on with.
+// end removes a record that names no agent any more and owes nothing, else keeps it.
+func (e *entry) end() error {
+	steps, err := readLedger(e.path(ledgerFile))
+	if err == nil && len(e.Agents) == 0 && len(owed(steps)) == 0 {
+		return e.remove()
+	}
+	return errors.Join(err, e.save(), e.release())
+}
+
+// unfinished says whether the record is of an archive that waits for agents, or of
+// an upload that may be gone on with. A file that is another by now, or gone, cannot
+// be gone on with.
 func (e *entry) unfinished(now time.Time) bool {
+	if e.waits(now) {
+		return true
+	}
 	if e.File == nil || now.Sub(e.Created) >= keepUploads {
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/offsite-backup/offsite/core"
 )
@@ -60,7 +61,7 @@ func TestDumpsGo(t *testing.T) {
 	w := newWorld(t)
 	w.Agents[1] = unswept{w.Agents[1]}
 	st := &state{w.at("state")}
-	killed, err := st.create(record{ID: "20261123T045900Z-mzxw6ytboi4dk", Agents: []string{"two"}})
+	killed, err := st.create(record{ID: "20261123T045900Z-mzxw6ytboi4dk", Agents: []string{"two"}}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

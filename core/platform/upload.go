@@ -49,21 +49,22 @@ func (u *fileUpload) do(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	cleared, err := u.take(file)
+	cleared, err := u.take(ctx, file)
 	if err != nil {
 		return err
 	}
+	u.report.Payments = cleared.payments
 	if err := u.send(ctx, rule, cleared); err != nil {
 		u.report.Outcome, u.report.Err = core.Failed, err
 	}
-	u.untidy(&u.report, errors.Join(u.left, u.settle(), cleared.settle()))
+	u.untidy(&u.report, errors.Join(u.left, u.settle(), cleared.settle(), cleared.failed()))
 	if u.report.Outcome == core.Failed {
 		return u.report.Err
 	}
 	return nil
 }
 
-func (u *fileUpload) send(ctx context.Context, rule rule, cleared *clearing) error {
+func (u *fileUpload) send(ctx context.Context, rule rule, cleared *takeover) error {
 	src, err := u.source()
 	if err != nil {
 		return err
@@ -72,7 +73,10 @@ func (u *fileUpload) send(ctx context.Context, rule rule, cleared *clearing) err
 	if u.options.Began != nil {
 		u.options.Began(u.entry.ID)
 	}
-	send := dispatch(ctx, u.Agents, src, cleared.sweep, func() {})
+	send := dispatch(ctx, u.Agents, src, func(ctx context.Context, a core.Agent) error {
+		cleared.sweep(ctx, a)
+		return nil
+	}, func(core.AgentResult) {})
 	u.report.Agents = send.wait()
 	if b, err := src.Backup(ctx); err == nil {
 		u.report.Backup = b
@@ -85,19 +89,22 @@ func (u *fileUpload) send(ctx context.Context, rule rule, cleared *clearing) err
 }
 
 // take finds the record of an unfinished upload of the file, or makes one.
-func (u *fileUpload) take(file *fileID) (*clearing, error) {
-	st := &state{u.Env.StateDir}
-	dead, wanted, err := st.dead(u.now(), func(e *entry) bool {
+func (u *fileUpload) take(ctx context.Context, file *fileID) (*takeover, error) {
+	cleared, err := u.takeOver(ctx, func(e *entry) bool {
 		return e.File.same(file) && slices.Equal(e.Agents, names(u.Agents)) && (u.options.ID == "" || u.options.ID == e.ID)
 	})
 	if err != nil {
 		return nil, err
 	}
-	cleared := clear(dead)
-	if u.entry, u.again = wanted, wanted != nil; u.again {
+	if u.again = len(cleared.wanted) > 0; u.again {
+		u.entry = cleared.wanted[0]
+		for _, e := range cleared.wanted[1:] {
+			_ = e.release() // another time
+		}
 		u.tellKept()
 		return cleared, nil
 	}
+	st := &state{u.Env.StateDir}
 	draft, err := u.newDraft(u.now(), "")
 	if err == nil {
 		if u.options.ID != "" {
@@ -106,7 +113,7 @@ func (u *fileUpload) take(file *fileID) (*clearing, error) {
 		u.entry, err = st.create(record{
 			ID: draft.ID, Job: u.options.Job, Created: draft.Created, Agents: names(u.Agents),
 			File: file, Label: u.options.Label, Tags: u.options.Tags, Origin: u.Origin,
-		})
+		}, u.now)
 	}
 	if err != nil {
 		return nil, errors.Join(err, cleared.release())

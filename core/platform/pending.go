@@ -1,0 +1,169 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// waits says whether an archive is packed and waits for agents.
+func (e *entry) waits(now time.Time) bool {
+	if now.After(e.Keep) {
+		return false
+	}
+	_, err := os.Stat(e.path(sealedFile))
+	return err == nil
+}
+
+// keep puts a packed archive on disk, so that it can be sent after this process has
+// died.
+func (r *run) keep(ctx context.Context) error {
+	b, err := r.spool.Backup(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.spool.file.Sync(); err != nil {
+		return err
+	}
+	doc, err := b.Encode()
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(r.entry.path(sealedFile), doc); err != nil {
+		return err
+	}
+	return r.entry.ledger.note(step{Step: stepPacked})
+}
+
+// A waiting is a packed archive of a dead run, or of one that an agent did not take.
+// It is a core.Source: its bytes are compared with its metadata once more.
+type waiting struct {
+	*core.File
+	backup core.Backup
+}
+
+func openWaiting(e *entry) (*waiting, error) {
+	doc, err := os.ReadFile(e.path(sealedFile))
+	if err != nil {
+		return nil, err
+	}
+	b, err := core.DecodeBackup(e.ID, doc)
+	if err != nil {
+		return nil, err
+	}
+	f, err := core.OpenFile(e.Spool, b, crc64nvme.New())
+	if err != nil {
+		return nil, err
+	}
+	return &waiting{f, b}, nil
+}
+
+func (w *waiting) Draft() core.Backup { return w.backup }
+
+func (w *waiting) Backup(ctx context.Context) (core.Backup, error) {
+	b, err := w.File.Backup(ctx)
+	if err == nil && (b.Size != w.backup.Size || b.SHA256 != w.backup.SHA256) {
+		err = core.Errorf(core.ErrDamaged, "the archive that waited for agents is not the one that was packed")
+	}
+	return w.backup, err
+}
+
+// final says that an agent will not take an archive however often it is asked.
+func final(err error) bool {
+	for _, kind := range []core.ErrorKind{core.ErrExists, core.ErrInvalid, core.ErrDamaged, core.ErrChanged, core.ErrUnsupported} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// resend sends an archive that waits to those agents that lack it, and ends its
+// record when none does any more.
+func (p *Platform) resend(ctx context.Context, e *entry) Report {
+	report := Report{}
+	report.Backup.ID, report.Backup.Job = e.ID, e.Job
+	src, err := openWaiting(e)
+	if err != nil {
+		report.Outcome, report.Err = core.Failed, errors.Join(fmt.Errorf("the archive of %s that waited: %w", e.ID, err), e.giveUp(err))
+		return report
+	}
+	report.Backup = src.backup
+	err = e.open(p.now)
+	if err == nil {
+		report.Agents = p.offer(ctx, e, src)
+	}
+	err = errors.Join(err, src.Close(), e.settleWaiting(report.Agents))
+	report.Outcome, report.Err = core.OK, err
+	for _, a := range report.Agents {
+		if a.State != core.Stored {
+			report.Outcome, report.Err = core.Degraded, errors.Join(report.Err, a.Err)
+		}
+	}
+	if err != nil && report.Outcome == core.OK {
+		report.Outcome = core.Degraded
+	}
+	return report
+}
+
+// offer uploads to the agents of this platform that the record still names.
+func (p *Platform) offer(ctx context.Context, e *entry, src core.Source) []core.AgentResult {
+	lacking := slices.DeleteFunc(slices.Clone(p.Agents), func(a core.Agent) bool { return !slices.Contains(e.Agents, a.Name()) })
+	results := dispatch(ctx, lacking, src, e.before, func(core.AgentResult) {}).wait()
+	e.pend(results)
+	for _, name := range e.Agents {
+		if !slices.ContainsFunc(lacking, func(a core.Agent) bool { return a.Name() == name }) {
+			results = append(results, core.AgentResult{Agent: name, State: core.Pending, Err: fmt.Errorf("%s: this command does not know that agent", name)})
+		}
+	}
+	return results
+}
+
+// pend turns what may yet succeed from failed to pending.
+func (e *entry) pend(results []core.AgentResult) {
+	for i, r := range results {
+		if r.State == core.Missing && !final(r.Err) {
+			results[i].State = core.Pending
+		}
+	}
+}
+
+// before notes that an archive goes to an agent.
+func (e *entry) before(_ context.Context, a core.Agent) error {
+	return e.ledger.note(step{Step: stepSends, Agent: a.Name()})
+}
+
+// after notes how that went.
+func (e *entry) after(r core.AgentResult) error {
+	return e.ledger.note(step{Step: stepAgent, Agent: r.Agent, State: r.State, Error: text(r.Err)})
+}
+
+// settleWaiting keeps the record, and the archive, while an agent is to be asked
+// again.
+func (e *entry) settleWaiting(results []core.AgentResult) error {
+	var err error
+	for _, r := range results {
+		err = errors.Join(err, e.after(r))
+		if r.State != core.Pending {
+			e.Agents = slices.DeleteFunc(e.Agents, func(name string) bool { return name == r.Agent })
+		}
+	}
+	return errors.Join(err, e.end())
+}
+
+// giveUp makes an archive that waits one that is over.
+func (e *entry) giveUp(why error) error {
+	if errors.Is(why, fs.ErrPermission) {
+		return e.release() // it may be read by another user
+	}
+	e.Keep = time.Time{}
+	return errors.Join(e.save(), e.release())
+}

@@ -1,0 +1,70 @@
+package platform
+
+import (
+	"context"
+	"errors"
+)
+
+// A takeover is what a command found of others whose process was killed.
+type takeover struct {
+	*clearing // what is over, to be swept
+	payments  []Payment
+	wanted    []*entry // what can be gone on with, held
+}
+
+// takeOver pays what dead runs owe, and takes what is over and what want says. The
+// caller settles it, and releases what it wanted.
+func (p *Platform) takeOver(ctx context.Context, want func(*entry) bool) (*takeover, error) {
+	dead, err := (&state{p.Env.StateDir}).dead(p.now(), want)
+	if err != nil {
+		return nil, err
+	}
+	t := &takeover{}
+	var over []*entry
+	for _, e := range dead {
+		made, err := p.pay(ctx, e)
+		if err != nil {
+			made = append(made, Payment{ID: e.ID, Job: e.Job, Err: err, Owed: true})
+		}
+		t.payments = append(t.payments, made...)
+		switch {
+		case stillOwed(made):
+			_ = e.release() // the next command tries again
+		case !e.unfinished(p.now()):
+			over = append(over, e)
+		case want(e):
+			t.wanted = append(t.wanted, e)
+		default:
+			_ = e.release() // what cannot be closed is closed with the process
+		}
+	}
+	t.clearing = clear(over)
+	return t, nil
+}
+
+func stillOwed(made []Payment) bool {
+	for _, p := range made {
+		if p.Owed {
+			return true
+		}
+	}
+	return false
+}
+
+// failed is what went wrong with payments.
+func (t *takeover) failed() error {
+	var errs []error
+	for _, p := range t.payments {
+		errs = append(errs, p.Err)
+	}
+	return errors.Join(errs...)
+}
+
+// release lets go of everything.
+func (t *takeover) release() error {
+	err := t.clearing.release()
+	for _, e := range t.wanted {
+		err = errors.Join(err, e.release())
+	}
+	return err
+}
