@@ -4,6 +4,10 @@
 //	s3://bucket/prefix?region=eu-central-1
 //	s3://bucket/prefix?endpoint=https://minio.example:9000&ca_bundle=/etc/minio/ca.pem
 //
+// The options of the URL are the fields of Config: region, endpoint, path_style,
+// profile, storage_class, sse, kms_key, bucket_key, lock, lock_for, checksum,
+// part_size, concurrency, ca_bundle.
+//
 // The bucket has to be there: none is ever made or listed. Credentials come from
 // where the AWS command line has them: environment, profile, web identity, the
 // container or the machine. They go to the host that is named and to no other, so
