@@ -70,7 +70,12 @@ type Job struct {
 	Copies     int      // 0 means all of To
 	Require    []string `config:"set"` // of To
 	Tags       core.Tags
-	Restore    Restore
+
+	// KeepPending is how long a packed archive is kept for agents that did not take
+	// it. The default is a week.
+	KeepPending time.Duration
+
+	Restore Restore
 
 	at where
 }

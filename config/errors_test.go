@@ -61,7 +61,7 @@ var wrongs = []wrong{
 	{"list as a key", "agents: {[a]: {local: /b}}\n", ":1:10: agents: a key here is a list; write it in quotes if it is text", false},
 	{"empty key", "agents: {\"\": {local: /b}}\n", ":1:10: agents: a key here is empty", true},
 	{"long key", "agents: {d: {local: /b}}\n" + strings.Repeat("k", 200) + ": 1\n", ":2:1: " + `"` + strings.Repeat("k", 60) + "…\": unknown key; known are agents, jobs", true},
-	{"later options", job + "    keep: {last: 3}\n    encrypt: {to: [age1]}\n", ":6:5: jobs.web1.keep: unknown key; known are allow_empty, copies, exclude, hooks, max_pause, paths, require, restore, tags, to\n:7:5: jobs.web1.encrypt: unknown key; known are allow_empty, copies, exclude, hooks, max_pause, paths, require, restore, tags, to", true},
+	{"later options", job + "    keep: {last: 3}\n    encrypt: {to: [age1]}\n", ":6:5: jobs.web1.keep: unknown key; known are allow_empty, copies, exclude, hooks, keep_pending, max_pause, paths, require, restore, tags, to\n:7:5: jobs.web1.encrypt: unknown key; known are allow_empty, copies, exclude, hooks, keep_pending, max_pause, paths, require, restore, tags, to", true},
 	{"several", head + "  web1:\n    paths: [/var]\n    exlude: [a]\n    to: [dsk]\n    max-pause: 10m\n", ":5:5: jobs.web1.exlude: unknown key; is exclude meant?\n:6:10: jobs.web1.to[0]: no agent \"dsk\"; is disk meant?\n:7:5: jobs.web1.max-pause: unknown key; is max_pause meant?", true},
 
 	{"columns", "agents: {d: {\"öä\": 1, local: 1}}\n", ":1:14: agents.d.\"öä\": unknown key; known are box, limit, local, retry, s3, stall, total\n:1:30: agents.d.local: is a number: wanted is text; write it in quotes", true},
@@ -131,6 +131,7 @@ var wrongs = []wrong{
 	{"require", job + "    require: [far]\n", ":6:15: jobs.web1.require[0]: \"far\" is none of to; known are disk", false},
 	{"copies", job + "    copies: 2\n", ":6:13: jobs.web1.copies: 2 copies are asked for, and to names 1", false},
 	{"no copies", job + "    copies: 0\n", ":6:13: jobs.web1.copies: \"0\" is not a number from 1", true},
+	{"odd pattern", job + "    exclude: [\"*.tmp\", \"[\", \"a/../b\"]\n", ":6:24: jobs.web1.exclude[1]: exclude \"[\": \"[\" is no pattern of a name\n:6:29: jobs.web1.exclude[2]: exclude \"a/../b\": \"..\" is no pattern of a name", false},
 	{"empty restore", job + "    restore: {hooks: []}\n", ":6:22: jobs.web1.restore.hooks: is empty: leave the key out where none is meant", true},
 
 	// Hooks.

@@ -7,10 +7,12 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/platform"
 )
 
 // Parse reads a configuration; path is how errors name it. It follows no reference
@@ -129,8 +131,11 @@ func (d *decoder) configOf(a Agent) core.Config {
 // directory, as on a command line.
 func takesWord(k core.Kind) bool { return slices.Contains(k.Schemes, "") }
 
+// keepPending is how long archives wait where a job does not say.
+const keepPending = 7 * 24 * time.Hour
+
 func (d *decoder) job(key, name string, n *yaml.Node) Job {
-	j := Job{Name: name, at: where{d.file, key, n}}
+	j := Job{Name: name, KeepPending: keepPending, at: where{d.file, key, n}}
 	d.object(key, n, reflect.ValueOf(&j).Elem())
 	return j
 }
@@ -165,6 +170,20 @@ func (d *decoder) check(root *yaml.Node, f *File) {
 			d.checkHooks(j.at.key+".restore.hooks", items(r, "hooks"))
 		}
 		d.checkPaths(j, agents)
+		d.checkExclude(j)
+	}
+}
+
+// checkExclude finds patterns that would be found only after an application was
+// paused.
+func (d *decoder) checkExclude(j Job) {
+	for i, n := range items(j.at.node, "exclude") {
+		if n.Value == "" {
+			continue // which is said already
+		}
+		if err := platform.CheckExclude(n.Value); err != nil {
+			d.fail(n, fmt.Sprintf("%s.exclude[%d]", j.at.key, i), "%s", detail(err))
+		}
 	}
 }
 

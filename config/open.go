@@ -115,6 +115,7 @@ func (j *Job) Open(ctx context.Context, s Secrets) (platform.Job, error) {
 	return platform.Job{
 		Name: j.Name, Paths: j.Paths, Exclude: j.Exclude, AllowEmpty: j.AllowEmpty,
 		Hooks: hooks, MaxPause: j.MaxPause, Copies: j.Copies, Require: j.Require, Tags: j.Tags,
+		KeepPending: j.KeepPending,
 	}, nil
 }
 

@@ -77,8 +77,8 @@ func TestOpenJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{p.Name, p.Paths, p.Exclude, p.AllowEmpty, p.MaxPause, p.Copies, p.Require, p.Tags, len(p.Hooks)}
-	want := []any{j.Name, j.Paths, j.Exclude, true, 15 * time.Minute, 2, []string{"offsite"}, core.Tags{"stage": "production"}, 2}
+	got := []any{p.Name, p.Paths, p.Exclude, p.AllowEmpty, p.MaxPause, p.Copies, p.Require, p.Tags, p.KeepPending, len(p.Hooks)}
+	want := []any{j.Name, j.Paths, j.Exclude, true, 15 * time.Minute, 2, []string{"offsite"}, core.Tags{"stage": "production"}, 14 * 24 * time.Hour, 2}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %v\nwant %v", got, want)
 	}

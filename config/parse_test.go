@@ -49,6 +49,7 @@ jobs:
     copies: 2
     require: [offsite]
     tags: {stage: production}
+    keep_pending: 14d
     restore:
       hooks:
         - name: pause-app
@@ -100,14 +101,17 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{j.Name, j.Paths, j.Exclude, j.AllowEmpty, j.MaxPause, j.To, j.Copies, j.Require, j.Tags, len(j.Hooks), j.Hooks[0].HookOptions, j.Hooks[1].HookOptions, len(j.Restore.Hooks)}
+	got := []any{j.Name, j.Paths, j.Exclude, j.AllowEmpty, j.MaxPause, j.To, j.Copies, j.Require, j.Tags, j.KeepPending, len(j.Hooks), j.Hooks[0].HookOptions, j.Hooks[1].HookOptions, len(j.Restore.Hooks)}
 	want := []any{
 		"web1", []string{"/var/lib/app", "/etc/app"}, []string{"*.tmp", "cache/"}, true, 15 * time.Minute,
-		[]string{"disk", "offsite", "nas"}, 2, []string{"offsite"}, core.Tags{"stage": "production"},
+		[]string{"disk", "offsite", "nas"}, 2, []string{"offsite"}, core.Tags{"stage": "production"}, 14 * 24 * time.Hour,
 		2, config.HookOptions{Name: "database", Timeout: 10 * time.Minute}, config.HookOptions{Name: "pause-app", Optional: true}, 1,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("job:\n got %v\nwant %v", got, want)
+	}
+	if j, err = f.Job("dump"); err != nil || j.KeepPending != 7*24*time.Hour {
+		t.Errorf("archives of a job that does not say wait for %v, %v", j.KeepPending, err)
 	}
 	if f.Agent("nas") != &f.Agents[2] || f.Agent("none") != nil {
 		t.Error("the agent of a name is another one")

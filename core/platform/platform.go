@@ -50,6 +50,10 @@ type Job struct {
 	Began   func(core.ID)        // told the id before anything is sent; may be nil
 }
 
+// CheckExclude answers core.ErrInvalid for a pattern that cannot stand in
+// Job.Exclude, so that it is found before an application is paused.
+func CheckExclude(pattern string) error { return archive.CheckExclude([]string{pattern}) }
+
 // A Report is how a run or an upload went.
 type Report struct {
 	core.Result
