@@ -47,7 +47,7 @@ func atomicity() []Case {
 // offsets are where a source is stopped: its ends and the edges of a part.
 func (t *trial) offsets() (size int64, offs []int64) {
 	part := t.target.Limits.PartSize
-	if t.target.Short && part > 1<<20 {
+	if t.target.Short && part > largePart {
 		return 300_000, []int64{0, 1, 150_000, 299_999}
 	}
 	size = part + part/2

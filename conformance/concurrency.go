@@ -134,7 +134,7 @@ func sameIDRace(t *trial) {
 // behind them, at once: both could go on with the parts that are there.
 func (t *trial) grownRace(ns Namespace, round int) {
 	part := t.target.Limits.PartSize
-	if t.target.Short && part > 1<<20 {
+	if t.target.Short && part > largePart {
 		part = 100_000
 	}
 	more := []int64{part / 4, part + 1}[round%2]

@@ -219,6 +219,10 @@ const (
 
 // The bounds of the contract and of the suite.
 const (
+	// A short run makes do with archives of one part where parts are larger than the
+	// smallest that S3 knows.
+	largePart = 5 << 20
+
 	obeyWithin = 2 * time.Second // a call whose context has ended returns
 	busy       = 3 * time.Second // what a busy machine may add to it
 	caseLimit  = 2 * time.Minute // no case takes longer

@@ -139,7 +139,7 @@ func resumes(t *trial) {
 // changedSource interrupts an upload, and uploads other bytes under its id.
 func changedSource(t *trial) {
 	part := t.target.Limits.PartSize
-	if t.target.Short && part > 1<<20 {
+	if t.target.Short && part > largePart {
 		part = 1 << 20
 	}
 	size := 3*part + part/2

@@ -32,7 +32,7 @@ func (t *trial) severalParts() int64 {
 // errandSize is a size of several parts too, unless the run is short and parts are
 // large.
 func (t *trial) errandSize() int64 {
-	if t.target.Short && t.target.Limits.PartSize > 1<<20 {
+	if t.target.Short && t.target.Limits.PartSize > largePart {
 		return 300_000
 	}
 	return t.severalParts()
