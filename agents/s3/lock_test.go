@@ -51,8 +51,11 @@ func TestLock(t *testing.T) {
 			}
 			_, err := a.Get(t.Context(), id)
 			wantKind(t, "what was deleted", err, core.ErrNotFound)
-			if n := versions(t, c, "data/"+string(id)); n != 1 {
-				t.Errorf("%d versions of the archive are kept, want 1", n)
+			if err := driver(t, c, env).Delete(t.Context(), "data/"+string(id)+".tar.zst"); err != nil {
+				t.Errorf("a second delete: %v", err)
+			}
+			if kept, deleted := versions(t, c, "data/"+string(id)); kept != 1 || deleted != 1 {
+				t.Errorf("%d versions of the archive are kept and %d deletes, want 1 of each", kept, deleted)
 			}
 			if got := keys(t, bucket); !slices.Equal(got, []string{"gone/" + string(id)}) {
 				t.Errorf("the bucket shows %v, want the mark alone", got)
@@ -80,8 +83,9 @@ func keys(t *testing.T, bucket emulator.Bucket) []string {
 	return all
 }
 
-// versions is how many versions a bucket keeps below a key, deletions not counted.
-func versions(t *testing.T, c *Config, key string) int {
+// versions is how many versions a bucket keeps below a key, and how many times it
+// was deleted.
+func versions(t *testing.T, c *Config, key string) (kept, deleted int) {
 	t.Helper()
 	s := driver(t, c, core.Env{})
 	bucket, full := s.at(key)
@@ -89,7 +93,7 @@ func versions(t *testing.T, c *Config, key string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(out.Versions)
+	return len(out.Versions), len(out.DeleteMarkers)
 }
 
 // A legal hold has no date.

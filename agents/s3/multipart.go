@@ -27,15 +27,15 @@ type multipart struct {
 func (s *store) Begin(ctx context.Context, key, token string) (object.Multipart, error) {
 	m := &multipart{store: s, key: key, token: token, started: s.now()}
 	err := s.sums.try(func(use algorithms) error {
-		how := s.how(key)
+		with := s.attributes(key)
 		in := &s3.CreateMultipartUploadInput{
 			Metadata:                  map[string]string{tokenKey: token},
-			StorageClass:              how.class,
-			ServerSideEncryption:      how.encryption,
-			SSEKMSKeyId:               how.kmsKey,
-			BucketKeyEnabled:          how.bucketKey,
-			ObjectLockMode:            how.lock,
-			ObjectLockRetainUntilDate: how.until,
+			StorageClass:              with.class,
+			ServerSideEncryption:      with.encryption,
+			SSEKMSKeyId:               with.kmsKey,
+			BucketKeyEnabled:          with.bucketKey,
+			ObjectLockMode:            with.lock,
+			ObjectLockRetainUntilDate: with.until,
 		}
 		in.Bucket, in.Key = s.at(key)
 		if use.crc {
@@ -199,7 +199,7 @@ func (m *multipart) Commit(ctx context.Context, parts []object.Part) (object.Obj
 // same says whether the server holds p.
 func (m *multipart) same(held types.Part, p object.Part) bool {
 	sum, ok := decode(held.ChecksumCRC64NVME)
-	return index(held) == p.Index && aws.ToInt64(held.Size) == p.Size && (ok == m.summed) && (!ok || sum == p.CRC64)
+	return index(held) == p.Index && aws.ToInt64(held.Size) == p.Size && (ok || !m.summed) && (!ok || sum == p.CRC64)
 }
 
 func (m *multipart) Abort(ctx context.Context) error {

@@ -274,3 +274,40 @@ func TestCommitOfOtherParts(t *testing.T) {
 	_, err = s.Stat(t.Context(), "data/x.tar.zst")
 	wantKind(t, "the object", err, core.ErrNotFound)
 }
+
+// Servers that do not look at If-Match and Range are found out.
+func TestAnswersThatDoNotFit(t *testing.T) {
+	signIn(t, fakeKey)
+	o := object.Object{Key: "data/x", Size: 100, Version: `"v1"`}
+	for what, test := range map[string]struct {
+		etag, ranges string
+		n            int64
+		want         core.ErrorKind
+	}{
+		"what was asked for":     {`"v1"`, "bytes 0-9/100", 10, ""},
+		"all of it":              {`"v1"`, "", 100, ""},
+		"a weak ETag":            {`W/"v1"`, "bytes 0-9/100", 10, ""},
+		"an ETag without quotes": {"v1", "bytes 0-9/100", 10, ""},
+		"no ETag":                {"", "bytes 0-9/100", 10, ""},
+		"another version":        {`"v2"`, "bytes 0-9/100", 10, core.ErrChanged},
+		"all of another version": {`"v2"`, "", 100, core.ErrChanged},
+		"another range":          {`"v1"`, "bytes 10-19/100", 10, core.ErrUnavailable},
+		"another size":           {`"v1"`, "bytes 0-9/99", 10, core.ErrUnavailable},
+		"no range":               {`"v1"`, "", 10, core.ErrUnavailable},
+	} {
+		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: roundTripper(func(q *http.Request) (*http.Response, error) {
+			r := refuse(q, http.StatusOK, "")
+			for name, value := range map[string]string{"ETag": test.etag, "Content-Range": test.ranges} {
+				if value != "" {
+					r.Header.Set(name, value)
+				}
+			}
+			return r, nil
+		})})
+		r, err := s.Range(t.Context(), o, 0, test.n)
+		wantKind(t, what, err, test.want)
+		if err == nil {
+			_ = r.Close()
+		}
+	}
+}

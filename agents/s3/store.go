@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"iter"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -84,19 +82,19 @@ func (s *store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		if err != nil {
 			return err
 		}
-		how := s.how(key)
+		with := s.attributes(key)
 		in := &s3.PutObjectInput{
 			Body:                      io.NewSectionReader(body, 0, body.Size()),
 			ContentLength:             aws.Int64(body.Size()),
 			IfNoneMatch:               aws.String("*"),
 			ChecksumCRC64NVME:         crc,
 			ContentMD5:                md,
-			StorageClass:              how.class,
-			ServerSideEncryption:      how.encryption,
-			SSEKMSKeyId:               how.kmsKey,
-			BucketKeyEnabled:          how.bucketKey,
-			ObjectLockMode:            how.lock,
-			ObjectLockRetainUntilDate: how.until,
+			StorageClass:              with.class,
+			ServerSideEncryption:      with.encryption,
+			SSEKMSKeyId:               with.kmsKey,
+			BucketKeyEnabled:          with.bucketKey,
+			ObjectLockMode:            with.lock,
+			ObjectLockRetainUntilDate: with.until,
 		}
 		in.Bucket, in.Key = s.at(key)
 		_, err = s.client.PutObject(ctx, in, unsigned)
@@ -112,8 +110,8 @@ func (s *store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 	return o, err
 }
 
-// how is how an object is stored.
-type how struct {
+// attributes are what an object is stored with besides its bytes.
+type attributes struct {
 	class      types.StorageClass
 	encryption types.ServerSideEncryption
 	kmsKey     *string
@@ -122,25 +120,25 @@ type how struct {
 	until      *time.Time
 }
 
-// how goes by the layout of package object. Only archives are worth a cheaper
+// attributes go by the layout of package object. Only archives are worth a cheaper
 // class. What belongs to a backup is locked; a hold must be free to be released.
-func (s *store) how(key string) (h how) {
+func (s *store) attributes(key string) (a attributes) {
 	c, archive := s.config, strings.HasPrefix(key, "data/")
-	h.encryption = types.ServerSideEncryption(c.SSE)
+	a.encryption = types.ServerSideEncryption(c.SSE)
 	if c.KMSKey != "" {
-		h.kmsKey = &c.KMSKey
+		a.kmsKey = &c.KMSKey
 	}
 	if c.BucketKey {
-		h.bucketKey = aws.Bool(true)
+		a.bucketKey = aws.Bool(true)
 	}
 	if archive {
-		h.class = types.StorageClass(c.StorageClass)
+		a.class = types.StorageClass(c.StorageClass)
 	}
 	if c.Lock != "" && (archive || strings.HasPrefix(key, "meta/") || strings.HasPrefix(key, "sig/")) {
-		h.lock = types.ObjectLockMode(strings.ToUpper(c.Lock))
-		h.until = aws.Time(s.now().Add(c.LockFor))
+		a.lock = types.ObjectLockMode(strings.ToUpper(c.Lock))
+		a.until = aws.Time(s.now().Add(c.LockFor))
 	}
-	return h
+	return a
 }
 
 func (s *store) Stat(ctx context.Context, key string) (object.Object, error) {
@@ -194,24 +192,35 @@ func (s *store) reason(ctx context.Context, key string, head error) error {
 	return err
 }
 
-func (s *store) Protected(ctx context.Context, key string) (until time.Time, err error) {
+func (s *store) Protected(ctx context.Context, key string) (time.Time, error) {
 	out, err := s.head(ctx, key)
 	if errors.Is(err, core.ErrNotFound) {
-		return until, nil
+		return time.Time{}, nil
 	}
 	if err != nil {
-		return until, err
+		return time.Time{}, err
 	}
-	if out.ObjectLockLegalHoldStatus == types.ObjectLockLegalHoldStatusOn {
-		return until, core.Errorf(core.ErrLocked, "%s is under a legal hold", key)
-	}
-	return aws.ToTime(out.ObjectLockRetainUntilDate), nil
+	return protection(key, out)
 }
 
-// Delete asks first: where a bucket keeps versions, S3 lets what is protected be
-// hidden.
+func protection(key string, of *s3.HeadObjectOutput) (until time.Time, err error) {
+	if of.ObjectLockLegalHoldStatus == types.ObjectLockLegalHoldStatusOn {
+		return until, core.Errorf(core.ErrLocked, "%s is under a legal hold", key)
+	}
+	return aws.ToTime(of.ObjectLockRetainUntilDate), nil
+}
+
+// Delete looks first: where a bucket keeps versions, S3 hides what is protected, and
+// what is not there.
 func (s *store) Delete(ctx context.Context, key string) error {
-	until, err := s.Protected(ctx, key)
+	out, err := s.head(ctx, key)
+	if errors.Is(err, core.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	until, err := protection(key, out)
 	if err != nil {
 		return err
 	}
@@ -227,20 +236,19 @@ func (s *store) Delete(ctx context.Context, key string) error {
 func (s *store) Range(ctx context.Context, o object.Object, off, n int64) (io.ReadCloser, error) {
 	in, whole := &s3.GetObjectInput{IfMatch: &o.Version}, off == 0 && n == o.Size
 	in.Bucket, in.Key = s.at(o.Key)
-	want, with := fmt.Sprintf("%d-%d", off, off+n-1), summed
 	if !whole {
-		in.Range, with = aws.String("bytes="+want), func(*s3.Options) {}
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))
 	}
-	out, err := s.client.GetObject(ctx, in, with)
+	out, err := s.client.GetObject(ctx, in, summed)
 	if err = translate(err); errors.Is(err, core.ErrExists) { // what 412 means elsewhere
 		return nil, core.Errorf(core.ErrChanged, "%s was replaced: %w", o.Key, quiet{err})
 	}
 	if err != nil {
 		return nil, err
 	}
-	if got := aws.ToString(out.ContentRange); !whole && got != fmt.Sprintf("bytes %s/%d", want, o.Size) {
+	if err := fits(out, o, in.Range); err != nil {
 		_ = out.Body.Close()
-		return nil, core.Errorf(core.ErrUnavailable, "asked for bytes %s of %d, the server sent %q", want, o.Size, got)
+		return nil, err
 	}
 	b := &body{ReadCloser: out.Body, left: n}
 	if sum, ok := decode(out.ChecksumCRC64NVME); ok && whole && out.ChecksumType != types.ChecksumTypeComposite {
@@ -249,8 +257,27 @@ func (s *store) Range(ctx context.Context, o object.Object, off, n int64) (io.Re
 	return b, nil
 }
 
+// fits compares what a server sends with what it was asked for: not every server
+// looks at If-Match and Range.
+func fits(out *s3.GetObjectOutput, o object.Object, asked *string) error {
+	if etag := aws.ToString(out.ETag); etag != "" && bare(etag) != bare(o.Version) {
+		return core.Errorf(core.ErrChanged, "%s was replaced", o.Key)
+	}
+	if asked == nil {
+		return nil
+	}
+	want := strings.Replace(*asked, "=", " ", 1) + fmt.Sprintf("/%d", o.Size)
+	if got := aws.ToString(out.ContentRange); got != want {
+		return core.Errorf(core.ErrUnavailable, "asked for %q, the server sent %q", want, got)
+	}
+	return nil
+}
+
+// bare is an ETag as lists and heads of all servers have it.
+func bare(etag string) string { return strings.Trim(strings.TrimPrefix(etag, "W/"), `"`) }
+
 // summed asks for the checksum with the bytes, and keeps the SDK from computing it
-// with a hash that is slow.
+// with a hash that is slow. Only an answer of all bytes has it.
 func summed(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Checksum-Mode", "ENABLED"))
 }
@@ -279,85 +306,4 @@ func (b *body) Read(p []byte) (int, error) {
 		err = translate(err)
 	}
 	return n, err
-}
-
-func (s *store) List(ctx context.Context, prefix, after string) iter.Seq2[object.Object, error] {
-	return func(yield func(object.Object, error) bool) {
-		in := &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: aws.String(s.prefix + prefix), EncodingType: types.EncodingTypeUrl}
-		if after != "" {
-			in.StartAfter = aws.String(s.prefix + after)
-		}
-		for {
-			found, next, err := s.page(ctx, in, after)
-			if err != nil {
-				yield(object.Object{}, err)
-				return
-			}
-			for _, o := range found {
-				if after = o.Key; !yield(o, nil) {
-					return
-				}
-			}
-			if next == nil {
-				return
-			}
-			in.ContinuationToken = next
-		}
-	}
-}
-
-// page reads one page of a list, whose keys come after after, and where the next
-// one begins.
-func (s *store) page(ctx context.Context, in *s3.ListObjectsV2Input, after string) (found []object.Object, next *string, err error) {
-	out, err := s.client.ListObjectsV2(ctx, in)
-	if err != nil {
-		return nil, nil, translate(err)
-	}
-	for _, o := range out.Contents {
-		full, err := decodeKey(o.Key, out.EncodingType)
-		if err != nil {
-			return nil, nil, err
-		}
-		key, ours := strings.CutPrefix(full, s.prefix)
-		if !ours || key <= after && after != "" {
-			return nil, nil, core.Errorf(core.ErrUnavailable, "the server lists %q after %q", full, s.prefix+after)
-		}
-		after = key
-		found = append(found, object.Object{Key: key, Size: aws.ToInt64(o.Size), Version: aws.ToString(o.ETag), Modified: aws.ToTime(o.LastModified)})
-	}
-	if more, err := goesOn(out.IsTruncated); err != nil || !more {
-		return found, nil, err
-	}
-	next = out.NextContinuationToken
-	return found, next, onward(aws.ToString(in.ContinuationToken), aws.ToString(next))
-}
-
-// goesOn says whether a page is not the last. A page without a word on that is none:
-// an answer that ended before its first byte looks like an empty one.
-func goesOn(truncated *bool) (bool, error) {
-	if truncated == nil {
-		return false, core.Errorf(core.ErrUnavailable, "the server sent half a page of a list")
-	}
-	return *truncated, nil
-}
-
-// onward compares where a page was asked for with where the next one is said to be.
-func onward(from, to string) error {
-	if to == "" || to == from {
-		return core.Errorf(core.ErrUnavailable, "the server says that a list goes on, and not where")
-	}
-	return nil
-}
-
-// decodeKey reads a key of a list. Keys of others may have bytes that XML cannot
-// have, so lists are asked for with keys encoded as in URLs.
-func decodeKey(key *string, encoding types.EncodingType) (string, error) {
-	if encoding != types.EncodingTypeUrl {
-		return aws.ToString(key), nil
-	}
-	decoded, err := url.QueryUnescape(aws.ToString(key))
-	if err != nil {
-		return "", core.Errorf(core.ErrUnavailable, "the server lists a key that is badly encoded: %w", err)
-	}
-	return decoded, nil
 }
