@@ -308,7 +308,7 @@ func oneConnection(t *trial) {
 	}
 	t.did("uploads, lists and reads at once, with one connection for all")
 	t.parallel(len(names), func(i int) {
-		if err := t.ending(names[i], 10*time.Second, all[names[i]]); err != nil {
+		if err := t.ending(names[i], 6*time.Second, all[names[i]]); err != nil {
 			t.fail("each succeeds", "%s: %v", names[i], err)
 		}
 	})

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/offsite-backup/offsite/conformance/fault"
 	"github.com/offsite-backup/offsite/core"
@@ -27,7 +28,9 @@ type Answer struct {
 }
 
 // String says it to people.
-func (a Answer) String() string { return fmt.Sprintf("%d %s, which is %q", a.Status, a.Code, a.Kind) }
+func (a Answer) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, a.Code)) + fmt.Sprintf(", which is %q", a.Kind)
+}
 
 func (a Answer) to(q fault.Request) bool { return a.Only == nil || a.Only(q) }
 

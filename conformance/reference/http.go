@@ -95,7 +95,7 @@ func (r *refusal) Unwrap() error { return r.kind }
 func refused(h http.Header, status int, a answer) error {
 	r := &refusal{kind: kindOf(status), message: a.Message, code: strconv.Itoa(status), requestID: h.Get(requestID)}
 	if _, known := statuses[a.Error]; known {
-		r.kind = a.Error
+		r.kind, r.code = a.Error, string(a.Error)
 	}
 	if seconds, err := strconv.Atoi(h.Get("Retry-After")); err == nil {
 		r.after = time.Duration(seconds) * time.Second

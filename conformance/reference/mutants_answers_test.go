@@ -77,7 +77,7 @@ func brokenAnswers() []mutant {
 			}
 			return r
 		})},
-		{name: "tries everything again", kills: "F06", also: []string{"F03", "F09"}, with: insisting("")},
+		{name: "tries everything again", kills: "F06", also: []string{"F03", "F09"}, racy: true, with: insisting("")},
 		{name: "forgets what the provider said", kills: "F06", also: []string{"F07", "J07"}, with: onWire(func(c *client, ctx context.Context, q request) response {
 			r := c.do(ctx, q)
 			if refused := (*refusal)(nil); errors.As(r.Err, &refused) {

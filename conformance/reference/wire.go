@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/offsite-backup/offsite/conformance"
@@ -51,7 +50,7 @@ func answers() []conformance.Answer {
 func saying(kind core.ErrorKind, status int) conformance.Answer {
 	text, _ := json.Marshal(answer{Error: kind}) // words
 	return conformance.Answer{
-		Kind: kind, Status: status, Body: string(text), Code: strconv.Itoa(status), RequestID: "R1",
+		Kind: kind, Status: status, Body: string(text), Code: string(kind), RequestID: "R1",
 		Header: http.Header{requestID: {"R1"}, "Content-Type": {"application/json"}},
 	}
 }
