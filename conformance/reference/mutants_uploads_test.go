@@ -311,7 +311,7 @@ func sharedBuffer(r *rig) {
 			return ask(q)
 		}
 		mu.Lock()
-		shared = q.Data
+		shared = bytes.Clone(q.Data) // its owner fills it again
 		filling++
 		mu.Unlock()
 		<-time.After(time.Millisecond)
