@@ -287,35 +287,38 @@ func oneConnection(t *trial) {
 	env := t.wiredEnv(steady)
 	env.Transport = one
 	a := t.opened(t.target.Wire.Open(t.ctx, ns, env, t.proxied(fault.Options{}).Addr()))
-	all := map[string]func(ctx context.Context) error{
-		"an upload": func(ctx context.Context) error { return t.upload(ctx, a, fresh) },
-		"a list, and a Get of what it has": func(ctx context.Context) error {
-			for b, err := range a.List(ctx) {
-				if err != nil {
-					return err
-				}
-				if _, err := a.Get(ctx, b.ID); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		"a read": func(ctx context.Context) error { return t.call(a, ctx, "Open", stored) },
+	type job struct {
+		what string
+		do   func(ctx context.Context) error
 	}
-	var names []string
-	for name := range all {
-		names = append(names, name, name) // each twice
+	jobs := []job{
+		{"a list, and a Get of what it has", func(ctx context.Context) error { return t.listAndGet(ctx, a) }},
+		{"an upload", func(ctx context.Context) error { return t.upload(ctx, a, fresh) }},
+		{"a read", func(ctx context.Context) error { return t.call(a, ctx, "Open", stored) }},
 	}
+	jobs = append(jobs, jobs...) // each twice
 	t.did("uploads, lists and reads at once, with one connection for all")
-	t.parallel(len(names), func(i int) {
-		if err := t.ending(names[i], 6*time.Second, all[names[i]]); err != nil {
-			t.fail("each succeeds", "%s: %v", names[i], err)
+	t.parallel(len(jobs), func(i int) {
+		if err := t.ending(jobs[i].what, 6*time.Second, jobs[i].do); err != nil {
+			t.fail("each succeeds", "%s: %v", jobs[i].what, err)
 		}
 	})
 	if one.requests.Load() == 0 {
 		t.inconclusive("wire: transport", "an agent that uses Env.Transport", "it made no request by it")
 	}
 	t.same(a, fresh)
+}
+
+func (t *trial) listAndGet(ctx context.Context, a core.Agent) error {
+	for b, err := range a.List(ctx) {
+		if err != nil {
+			return err
+		}
+		if _, err := a.Get(ctx, b.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A counted transport counts its requests.
