@@ -139,7 +139,7 @@ func (x *exchange) receive() (last bool, err error) {
 	}
 	switch {
 	case x.acted:
-		return false, x.replace(a)
+		return a.last, x.replace(a)
 	case x.rewrite != nil:
 		return a.last, x.rewritten(a)
 	}
