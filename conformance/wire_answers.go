@@ -61,16 +61,15 @@ func badTokens(t *trial) {
 	t.struck(t.listing(), t.target.Wire.Page, []fault.Fault{cut, repeated}, core.ErrUnavailable, core.ErrDamaged, core.ErrUnsupported)
 	ns := t.place()
 	all := t.plant(ns, nil, 3*t.target.Limits.Page+1)
-	for _, bad := range []fault.Fault{cut, repeated} {
-		for k := range 3 {
-			w := t.wired(ns, hasty)
-			r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: k, Times: fault.Always, Fault: bad})
-			t.did("a list of %d, of which every page from number %d on has a bad token", len(all), k)
-			got := t.endingList(w, len(all))
-			t.fired(r, "at a page")
-			t.saysSo(got, all)
-		}
-	}
+	bad := []fault.Fault{cut, repeated}
+	t.did("a list of %d, of which every page from the first, second or third on has a bad token", len(all))
+	t.spread(3*len(bad), func(i int) {
+		w := t.wired(ns, hasty)
+		r := w.arm(&fault.Rule{Match: t.target.Wire.Page, Skip: i % 3, Times: fault.Always, Fault: bad[i/3]})
+		got := t.endingList(w, len(all))
+		t.fired(r, "at a page")
+		t.saysSo(got, all)
+	})
 }
 
 // endingList is a list that must end, and have no more entries than there are.
