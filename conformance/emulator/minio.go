@@ -94,29 +94,25 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// ready asks until the server answers well.
+// ready asks until the server answers well. It says that it is ready before it is
+// for requests that are signed.
 func (m *MinIO) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.URL+"/minio/health/ready", nil)
-		if err != nil {
-			return err
-		}
-		if r, err := http.DefaultClient.Do(req); err == nil {
-			_ = r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return nil
-			}
+		_, healthy := m.ask(ctx, "s3", http.MethodGet, "/minio/health/ready", nil, http.Header{}, nil)
+		_, signed := m.ask(ctx, "s3", http.MethodGet, "/", nil, http.Header{}, nil)
+		if healthy == nil && signed == nil {
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-m.ended:
 			return errors.New("it ended by itself")
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), errors.Join(healthy, signed))
 		}
 	}
 }
