@@ -34,7 +34,7 @@ const (
 func Cases() []Case {
 	all := slices.Concat(basics(), odd(), metadata(), documents(), atomicity(), crashes(), durability(),
 		integrity(), list(), pages(), failures(), cancel(), concurrency(), names(), isolation(), interop(),
-		wireFaults(), wireTimes(), wireLeaks(), wireBytes(), wireAnswers())
+		wireFaults(), wireTimes(), wireLeaks(), wireBytes(), wireAnswers(), wireTrust())
 	slices.SortStableFunc(all, func(a, b Case) int { return cmp.Compare(a.ID, b.ID) })
 	return append(all, judgement()...)
 }

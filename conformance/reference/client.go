@@ -58,7 +58,7 @@ func dial(scheme, address string, roots []byte, env core.Env) (*client, error) {
 func connect(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
 	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
-		err = tcp.SetWriteBuffer(16 << 10)
+		_ = tcp.SetWriteBuffer(16 << 10) // where that is not done, stalls are seen later
 	}
 	return conn, err
 }
