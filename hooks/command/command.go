@@ -1,0 +1,183 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// A Kind is the hook kind command. It satisfies config.HookKind, and holds nothing
+// that changes.
+type Kind struct {
+	// Env is what programs inherit, as os.Environ gives it. Nil: nothing.
+	Env []string
+}
+
+// Options are those of one hook: at least one of Pre, Post and After.
+type Options struct {
+	Pre, Post, After []string       // a program and its arguments; see the package comment
+	Env              map[string]any // variables for all of them: string or core.Secret
+	Dir              string         `config:"path"` // where they stand when they start; "" means the root
+}
+
+// Name is "command".
+func (Kind) Name() string { return "command" }
+
+// Config returns new Options.
+func (Kind) Config() any { return new(Options) }
+
+// Hook makes a hook of *Options, which must not change from then on. Its actions
+// may run at the same time. It answers core.ErrInvalid for options that do not make
+// one and core.ErrUnsupported on a system without process groups, and touches
+// nothing.
+func (k Kind) Hook(name string, config any) (core.Hook, error) {
+	o, ok := config.(*Options)
+	if !ok {
+		return core.Hook{}, core.Errorf(core.ErrInvalid, "%s: %T are no options of a command", name, config)
+	}
+	if err := o.check(name); err != nil {
+		return core.Hook{}, err
+	}
+	h := hook{name: name, dir: o.Dir, env: inherit(k.Env, o.Env), secrets: patterns(o.Env)}
+	made := core.Hook{Name: name}
+	if len(o.Pre) > 0 {
+		made.Pre = func(ctx context.Context, m core.Moment) error { return h.run(ctx, o.Pre, m, h.message(m)) }
+	}
+	if len(o.Post) > 0 {
+		made.Post = func(ctx context.Context, m core.Moment) error { return h.run(ctx, o.Post, m, h.message(m)) }
+	}
+	if len(o.After) > 0 {
+		made.After = func(ctx context.Context, m core.Moment, r core.Result) error {
+			return h.run(ctx, o.After, m, h.message(m).of(r))
+		}
+	}
+	return made, nil
+}
+
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func (o *Options) check(name string) error {
+	if !supported {
+		return core.Errorf(core.ErrUnsupported, "%s: hooks of kind command run on Linux and macOS alone", name)
+	}
+	actions := [][]string{o.Pre, o.Post, o.After}
+	if !slices.ContainsFunc(actions, func(argv []string) bool { return len(argv) > 0 }) {
+		return core.Errorf(core.ErrInvalid, "%s runs nothing: give pre, post or after", name)
+	}
+	for i, phase := range []core.Phase{core.Pre, core.Post, core.After} {
+		if err := checkArgv(actions[i], phase); err != nil {
+			return core.Errorf(core.ErrInvalid, "%s: %w", phase, err)
+		}
+	}
+	for name, value := range o.Env {
+		if err := checkVariable(name, value); err != nil {
+			return core.Errorf(core.ErrInvalid, "env: %w", err)
+		}
+	}
+	if o.Dir != "" && !filepath.IsAbs(o.Dir) {
+		return core.Errorf(core.ErrInvalid, "dir: %q is not written in full", o.Dir)
+	}
+	return nil
+}
+
+func checkArgv(argv []string, phase core.Phase) error {
+	switch joined := strings.Join(argv, " "); {
+	case len(argv) == 0:
+		return nil
+	case argv[0] == "":
+		return fmt.Errorf("the name of the program is empty")
+	case strings.Contains(argv[0], "/") && !filepath.IsAbs(argv[0]):
+		return fmt.Errorf("the program %q is a path that is not written in full", argv[0])
+	case strings.ContainsRune(joined, 0):
+		return fmt.Errorf("an argument holds a zero byte")
+	case phase == core.After && slices.ContainsFunc(argv[1:], usesDir):
+		return fmt.Errorf("there is no %s any more when this runs", dirWord)
+	}
+	return nil
+}
+
+// checkVariable never repeats a value.
+func checkVariable(name string, value any) error {
+	s, isSecret := value.(core.Secret)
+	text, isText := value.(string)
+	switch {
+	case !variable.MatchString(name):
+		return fmt.Errorf("%q is not the name of a variable, which has letters, digits and _", name)
+	case slices.Contains(variables, name):
+		return fmt.Errorf("%s is set for every program, and has another meaning", name)
+	case !isSecret && !isText:
+		return fmt.Errorf("%s is neither text nor a secret", name)
+	case isSecret && s.IsZero():
+		return fmt.Errorf("%s is a secret that is empty", name)
+	case strings.ContainsRune(text+s.Reveal(), 0):
+		return fmt.Errorf("%s holds a zero byte", name)
+	}
+	return nil
+}
+
+// A hook is what its actions share. It does not change.
+type hook struct {
+	name    string
+	dir     string
+	env     map[string]string // inherited, and of the options
+	secrets [][]byte          // what no output shows
+}
+
+// A call is one run of a program.
+type call struct {
+	path    string // of the program
+	argv    []string
+	env     []string
+	dir     string
+	input   []byte
+	secrets [][]byte
+	outlive time.Duration // how long it may go on when this process dies
+	note    func(core.Process) error
+}
+
+// run runs a program. The error says how it ended and what it printed.
+func (h hook) run(ctx context.Context, argv []string, m core.Moment, msg message) error {
+	c, err := h.call(ctx, argv, m, msg)
+	said := ""
+	if err == nil {
+		said, err = c.do(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	if said != "" {
+		said = "; it printed:\n    " + strings.ReplaceAll(said, "\n", "\n    ")
+	}
+	return fmt.Errorf("%s: %w%s", argv[0], err, said)
+}
+
+func (h hook) call(ctx context.Context, argv []string, m core.Moment, msg message) (c call, err error) {
+	c = call{dir: h.dir, secrets: h.secrets, note: m.Runs}
+	if c.dir == "" {
+		c.dir = "/"
+	}
+	if c.argv, err = expand(argv, m.Dir); err != nil {
+		return c, err
+	}
+	if c.path, err = find(argv[0], h.env["PATH"]); err != nil {
+		return c, err
+	}
+	if c.input, err = msg.json(); err != nil {
+		return c, err
+	}
+	c.env = msg.environ(h.env)
+	// What was begun by a process that died is worth nothing. What undoes it is.
+	if m.Phase != core.Pre {
+		c.outlive = core.DefaultTimeout
+		if end, ok := ctx.Deadline(); ok {
+			c.outlive = time.Until(end)
+		}
+	}
+	return c, nil
+}
