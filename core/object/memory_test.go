@@ -255,7 +255,7 @@ func (p *parts) Commit(ctx context.Context, all []Part) (o Object, err error) {
 		var body []byte
 		for _, at := range all {
 			if p.have[at.Index].Part != at {
-				return core.Errorf(core.ErrInvalid, "part %d is another", at.Index)
+				return core.Errorf(core.ErrChanged, "part %d is another", at.Index)
 			}
 			body = append(body, p.have[at.Index].body...)
 		}

@@ -277,3 +277,58 @@ func TestReadingIsTold(t *testing.T) {
 		t.Errorf("told %+v, want %+v", told, want)
 	}
 }
+
+// TestPartsMixed is another upload of the same id that goes on with this one's parts
+// and sends others: this one begins anew with parts of its own.
+func TestPartsMixed(t *testing.T) {
+	m := newMemory()
+	mixed := 0
+	m.before = func(request string) error {
+		if mixed == 0 && strings.HasPrefix(request, "commit") {
+			mixed++
+			for _, u := range m.uploads {
+				other := content(9, 64<<10)
+				u.have[1] = part{Part{Index: 1, Offset: 64 << 10, Size: 64 << 10, CRC64: sum(other)}, other}
+			}
+		}
+		return nil
+	}
+	a, body := open(t, m, core.Env{}), content(3, 200<<10)
+	if err := a.Upload(t.Context(), source(t, id, body)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := download(t, a, id); err != nil || !bytes.Equal(got, body) || mixed != 1 {
+		t.Errorf("downloaded %d bytes, %v", len(got), err)
+	}
+	if len(m.uploads) != 0 {
+		t.Errorf("%d uploads in parts are left", len(m.uploads))
+	}
+}
+
+// TestTokenProvesNothing: another upload that shares the parts may have committed
+// other bytes of the same size.
+func TestTokenProvesNothing(t *testing.T) {
+	for _, summed := range []bool{true, false} {
+		m := newMemory()
+		m.summed = summed
+		body := content(3, 200<<10)
+		m.before = func(request string) error {
+			if !strings.HasPrefix(request, "commit") {
+				return nil
+			}
+			for token, u := range m.uploads {
+				if _, err := m.create(u.key, token, content(4, 200<<10)); err != nil {
+					return err
+				}
+				delete(m.uploads, token)
+			}
+			return nil
+		}
+		if err := open(t, m, core.Env{}).Upload(t.Context(), source(t, id, body)); !errors.Is(err, core.ErrExists) {
+			t.Errorf("summed %v: %v", summed, err)
+		}
+		if keys := m.keys(); len(keys) != 1 {
+			t.Errorf("summed %v: %q", summed, keys)
+		}
+	}
+}

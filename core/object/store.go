@@ -113,10 +113,10 @@ type Multipart interface {
 	Put(ctx context.Context, p Part, body *io.SectionReader) error
 
 	// Commit makes the object of all parts, at least one, in order and without a
-	// gap, and returns
-	// what the place then reports. ErrExists when the key is taken, and the parts
-	// stay until Abort; ErrNotFound when the upload is not there any more, perhaps
-	// because an earlier Commit succeeded.
+	// gap, and returns what the place then reports. ErrExists when the key is taken,
+	// and the parts stay until Abort; ErrNotFound when the upload is not there any
+	// more, perhaps because an earlier Commit succeeded; ErrChanged when a part is
+	// another by now, because another process sends to the same upload.
 	Commit(ctx context.Context, parts []Part) (Object, error)
 
 	// Abort removes all parts; when there are none it does nothing.

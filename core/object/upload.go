@@ -43,6 +43,7 @@ type upload struct {
 	draft  core.Backup
 	failed firstError // of the source
 	token  string     // marks what this upload makes
+	alone  bool       // whether it goes on with nothing that others may send to
 
 	size int64      // of the archive, as it was sent
 	sum  core.CRC64 // of all its bytes
@@ -51,16 +52,24 @@ type upload struct {
 	all  atomic.Int64 // bytes in all, as far as is known
 }
 
-// run uploads, and once more where another upload of the same id, which came to
-// its end meanwhile, took the parts away: now it finds the backup there.
-func (u *upload) run() error {
-	err := u.once()
-	if errors.Is(err, core.ErrNotFound) && u.failed.load() == nil {
+// tries is how often an upload begins when others get into its way.
+const tries = 3
+
+// run uploads, and anew where another upload of the same id, which came to its end
+// meanwhile, took the parts away, or mixed its own with them: then it finds the
+// backup there, or sends parts that nobody else knows of.
+func (u *upload) run() (err error) {
+	for range tries {
+		if err = u.once(); u.failed.load() != nil || !errors.Is(err, core.ErrNotFound) && !errors.Is(err, errMixed) {
+			break
+		}
+		u.alone = errors.Is(err, errMixed)
 		u.done.Store(0)
-		err = u.once()
 	}
 	return err
 }
+
+var errMixed = errors.New("another upload of the same id changed its parts")
 
 func (u *upload) once() error {
 	if err := u.free(); err != nil {
@@ -209,12 +218,13 @@ func (u *upload) settle(b core.Backup, o Object, commit error) error {
 	return u.agent.settled(u, b.Archive)
 }
 
-// sameArchive says whether a stored archive is the one that b describes.
+// sameArchive says whether a stored archive is the one that b describes. The token
+// proves nothing: whoever goes on with an upload has the same.
 func (u *upload) sameArchive(b core.Backup, o Object) (bool, error) {
 	if o.Size != b.Size {
 		return false, nil
 	}
-	if o.Size == 0 || u.token != "" && o.Token == u.token {
+	if o.Size == 0 {
 		return true, nil
 	}
 	if o.Summed {

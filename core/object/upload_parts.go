@@ -3,6 +3,7 @@ package object
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 
@@ -20,10 +21,7 @@ func (u *upload) inParts(send transfer.Send) (core.Backup, error) {
 	} else if !absent(err) {
 		return core.Backup{}, err
 	}
-	parts, err := u.resume(&send)
-	if err == nil && parts == nil {
-		parts, err = u.agent.store.Begin(u, u.draft.Archive, u.token)
-	}
+	parts, err := u.begin(&send)
 	if err != nil {
 		return core.Backup{}, err
 	}
@@ -42,11 +40,25 @@ func (u *upload) inParts(send transfer.Send) (core.Backup, error) {
 		return core.Backup{}, u.giveUp(parts, err)
 	}
 	o, err := parts.Commit(u, sent)
+	if errors.Is(err, core.ErrChanged) {
+		err = fmt.Errorf("%w: %w", errMixed, err)
+	}
 	if err = u.settle(b, o, err); err != nil {
 		return core.Backup{}, u.giveUp(parts, err)
 	}
 	u.tidy()
 	return b, nil
+}
+
+// begin goes on with an upload in parts where there is one, or begins one.
+func (u *upload) begin(send *transfer.Send) (parts Multipart, err error) {
+	if !u.alone {
+		parts, err = u.resume(send)
+	}
+	if err == nil && parts == nil {
+		parts, err = u.agent.store.Begin(u, u.draft.Archive, u.token)
+	}
+	return parts, err
 }
 
 // there goes on after an upload that ended between archive and metadata: nothing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -31,6 +32,12 @@ func (r *Retry) Watch(ctx context.Context) *Watch {
 	}
 	w.Context, w.cancel = context.WithCancelCause(ctx)
 	w.start()
+	// Of HTTP: to wait until another request gives its connection back says nothing of
+	// the place. To open one has a limit of its own.
+	w.Context = httptrace.WithClientTrace(w.Context, &httptrace.ClientTrace{
+		GetConn: func(string) { w.Pause() },
+		GotConn: func(httptrace.GotConnInfo) { w.Moved() },
+	})
 	return w
 }
 

@@ -35,7 +35,7 @@ type Options struct {
 // environment variables is used.
 func New(o Options) (*http.Transport, error) {
 	if o.Dial == nil {
-		o.Dial = (&net.Dialer{Timeout: dialWithin, KeepAlive: 30 * time.Second}).DialContext
+		o.Dial = (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext
 	}
 	roots, err := bundle(o.CABundle)
 	if err != nil {
@@ -44,6 +44,8 @@ func New(o Options) (*http.Transport, error) {
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialWithin)
+			defer cancel()
 			conn, err := o.Dial(ctx, network, address)
 			if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
 				// Where the system does not know it, stalls are seen later.
