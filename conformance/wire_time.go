@@ -33,7 +33,7 @@ func wireTimes() []Case {
 }
 
 // hasty is the patience of cases that wait for its end.
-var hasty = core.Patience{Stall: 500 * time.Millisecond, Retry: 1500 * time.Millisecond}
+var hasty = core.Patience{Stall: time.Second, Retry: 2 * time.Second}
 
 // most is how long a call may take whose requests all stall. An upload ends with
 // a commit, whose answer may take its time: it is given ten times as much.
@@ -50,18 +50,19 @@ type stalled struct {
 	once    fault.Fault
 	forever fault.Fault
 	match   func(fault.Request) bool
+	commit  bool // whether it may stall a commit
 }
 
 func (t *trial) stalled() []stalled {
 	half := t.middle()
 	return []stalled{
-		{"Upload", fault.StallUp(half), fault.StallUp(0), hasBody},
-		{"Upload", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
-		{"Open", fault.StallDown(half), fault.StallDown(0), readsArchive},
-		{"Open", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
-		{"Get", fault.StallDown(1), fault.StallDown(0), reads},
-		{"List", fault.StallDown(1), fault.StallDown(0), t.target.Wire.Page},
-		{"Delete", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
+		{"Upload", fault.StallUp(half), fault.StallUp(0), hasBody, false},
+		{"Upload", fault.StallAnswer(), fault.StallAnswer(), anyRequest, true},
+		{"Open", fault.StallDown(half), fault.StallDown(0), readsArchive, false},
+		{"Open", fault.StallAnswer(), fault.StallAnswer(), anyRequest, false},
+		{"Get", fault.StallDown(1), fault.StallDown(0), reads, false},
+		{"List", fault.StallDown(1), fault.StallDown(0), t.target.Wire.Page, false},
+		{"Delete", fault.StallAnswer(), fault.StallAnswer(), anyRequest, false},
 	}
 }
 
@@ -87,10 +88,13 @@ func stalls(t *trial) {
 		if i%2 == 1 {
 			r = &fault.Rule{Match: c.match, Fault: c.forever, Times: fault.Always}
 		}
-		what := fmt.Sprintf("%s, with a %v", c.call, r.Fault)
+		what, bound := fmt.Sprintf("%s, with a %v", c.call, r.Fault), most("", hasty)
+		if c.commit {
+			bound = most(c.call, hasty)
+		}
 		w := t.wired(ns, hasty)
 		w.arm(r)
-		err := t.ending(what, most(c.call, hasty), func(ctx context.Context) error { return t.call(w, ctx, c.call, sources[i]) })
+		err := t.ending(what, bound, func(ctx context.Context) error { return t.call(w, ctx, c.call, sources[i]) })
 		t.fired(r, "at "+c.call)
 		if r.Times == fault.Always && err == nil {
 			t.fail(what+" at every request answers that it did not succeed", "no error")

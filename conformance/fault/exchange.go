@@ -135,6 +135,9 @@ func (x *exchange) leave() {
 func (x *exchange) receive() (last bool, err error) {
 	a, err := x.final()
 	if err != nil {
+		if x.head.do == stall || x.down.do == stall {
+			x.fire() // the client has left before there was something to hold back
+		}
 		return false, err
 	}
 	switch {

@@ -35,7 +35,9 @@ func brokenAnswers() []mutant {
 			return in, err
 		})},
 		{name: "takes a clean end for the end", kills: "D09", also: []string{"J02", "J04", "J10"}, with: func(r *rig) {
-			endingAt(func(err error) bool { return errors.Is(err, core.ErrDamaged) && strings.Contains(err.Error(), "early") })(r)
+			endingAt(func(err error) bool {
+				return errors.Is(err, io.EOF) || errors.Is(err, core.ErrDamaged) && strings.Contains(err.Error(), "early")
+			})(r)
 		}},
 		{name: "takes an empty answer for an empty page", kills: "D09", with: onTransport(func(inner http.RoundTripper, r *http.Request) (*http.Response, error) {
 			in, err := inner.RoundTrip(r)

@@ -184,15 +184,36 @@ func (c *client) resuming(ctx context.Context, q request, r response) response {
 func endingAt(end func(error) bool) func(*rig) {
 	return func(r *rig) {
 		onWire(func(c *client, ctx context.Context, q request) response {
-			if q.Op == get && q.N >= 0 {
-				return c.try(ctx, q)
+			r := c.do(ctx, q)
+			if d, ok := r.Body.(*download); ok {
+				r.Body = &givingUp{d, end}
 			}
-			return c.do(ctx, q)
+			return r
 		})(r)
 		onRange(func(_ *archive, _ context.Context, _, _ int64, in io.ReadCloser) io.ReadCloser {
 			return &patient{in, end}
 		})(r)
 	}
+}
+
+// givingUp reads on after all errors but some.
+type givingUp struct {
+	*download
+	at func(error) bool
+}
+
+func (g *givingUp) Read(p []byte) (int, error) {
+	n, err := g.body.Read(p[:min(int64(len(p)), g.q.N)])
+	g.q.Off, g.q.N = g.q.Off+int64(n), g.q.N-int64(n)
+	switch {
+	case n > 0 || err == nil:
+		return n, nil
+	case g.q.N == 0:
+		return 0, io.EOF
+	case g.at(err):
+		return 0, err
+	}
+	return 0, g.open(err)
 }
 
 // consuming sends each part from a stream: when it is sent again, its first half is
