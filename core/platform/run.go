@@ -33,14 +33,13 @@ func (p *Platform) Run(ctx context.Context, job Job) (Report, error) {
 
 // untidy notes what went wrong around a backup after it was stored or was not:
 // the next command clears up, and the backup is no worse for it.
-func (p *Platform) untidy(report *Report, err error) {
+func (r *Report) untidy(err error) {
 	if err == nil {
 		return
 	}
-	p.Env.WithDefaults().Log.Warn("something is left to be cleared up", "id", report.Backup.ID, "error", err)
-	report.Err = errors.Join(report.Err, err)
-	if report.Outcome == core.OK {
-		report.Outcome = core.Degraded
+	r.Err = errors.Join(r.Err, err)
+	if r.Outcome == core.OK {
+		r.Outcome = core.Degraded
 	}
 }
 
@@ -123,7 +122,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err := r.spooled(ctx, cleared); err != nil {
 		r.report.Outcome, r.report.Err = core.Failed, err
 	}
-	r.untidy(&r.report, errors.Join(r.left, r.settle(ctx), cleared.settle(), cleared.failed()))
+	r.report.untidy(errors.Join(r.left, r.settle(ctx), cleared.settle(), cleared.failed()))
 	if told := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); told != nil {
 		r.Env.WithDefaults().Log.Warn("told of the run in vain", "id", r.draft.ID, "error", told)
 	}

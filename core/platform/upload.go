@@ -57,7 +57,7 @@ func (u *fileUpload) do(ctx context.Context) (err error) {
 	if err := u.send(ctx, rule, cleared); err != nil {
 		u.report.Outcome, u.report.Err = core.Failed, err
 	}
-	u.untidy(&u.report, errors.Join(u.left, u.settle(), cleared.settle(), cleared.failed()))
+	u.report.untidy(errors.Join(u.left, u.settle(), cleared.settle(), cleared.failed()))
 	if u.report.Outcome == core.Failed {
 		return u.report.Err
 	}
