@@ -155,7 +155,8 @@ func (x *exchange) receive() (last bool, err error) {
 	if x.down.do == unranged {
 		s.effect.do = nothing
 	}
-	if x.down.do == end && !a.empty {
+	comes := a.body.length < 0 || s.effect.at < a.body.length // the byte of an early end
+	if x.down.do == end && !a.empty && comes {
 		return a.last, x.ended(a, s)
 	}
 	if err := x.sendHead(a); err != nil {
@@ -232,8 +233,13 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.to.Write(p)
 }
 
-// ended sends the body in chunks of its own, which may end early.
+// ended sends the body in chunks of its own, which may end early. A client may leave
+// as soon as it sees a head without a length.
 func (x *exchange) ended(a reply, s *stream) error {
+	if a.body.length >= 0 {
+		x.fire()
+		s.hit = hit{}
+	}
 	a.head = edit(a.head, "", []string{"Content-Length", "Transfer-Encoding"}, "Transfer-Encoding: chunked")
 	if _, err := x.client.Write(a.head); err != nil {
 		return err

@@ -21,10 +21,10 @@ import (
 // brokenWires are broken where they reach their place over a network.
 func brokenWires() []mutant {
 	return []mutant{
-		{name: "tries nothing again", kills: "J01", also: []string{"J07"}, with: onWire(func(c *client, ctx context.Context, q request) response { return c.try(ctx, q) })},
-		{name: "takes a reset for the end", kills: "J02", racy: true, with: endingAt(func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })},
-		{name: "takes a cut for the end", kills: "J10", racy: true, with: endingAt(func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) })},
-		{name: "takes its own commit for another's", kills: "J03", also: []string{"J01", "J02", "J04"}, with: onWire(func(c *client, ctx context.Context, q request) response {
+		{name: "tries nothing again", kills: "J01", also: []string{"F06", "J07", "K03", "K04"}, with: onWire(func(c *client, ctx context.Context, q request) response { return c.try(ctx, q) })},
+		{name: "takes a reset for the end", kills: "J02", also: []string{"K03", "K04"}, racy: true, with: endingAt(func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })},
+		{name: "takes a cut for the end", kills: "J10", also: []string{"J01", "K03", "K04"}, racy: true, with: endingAt(func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) })},
+		{name: "takes its own commit for another's", kills: "J03", also: []string{"F07", "J01"}, with: onWire(func(c *client, ctx context.Context, q request) response {
 			t := tries{client: c}
 			for lost := false; ; lost = true {
 				r := c.try(ctx, q)
@@ -39,7 +39,7 @@ func brokenWires() []mutant {
 				}
 			}
 		})},
-		{name: "stores another when an answer is lost", kills: "J03", also: []string{"J01", "J02", "J04", "J09"}, with: onWire(func(c *client, ctx context.Context, q request) response {
+		{name: "stores another when an answer is lost", kills: "J03", also: []string{"D07", "F07", "J01", "J02", "J09"}, with: onWire(func(c *client, ctx context.Context, q request) response {
 			if q.Op != commit {
 				return c.do(ctx, q)
 			}
@@ -68,7 +68,7 @@ func brokenWires() []mutant {
 			defer close(arrived)
 			return inner.RoundTrip(r.WithContext(ctx))
 		})},
-		{name: "tries for ever", kills: "J07", also: []string{"J04", "J06", "J08"}, with: onClient(func(c *client) { c.patience.Retry = time.Hour })},
+		{name: "tries for ever", kills: "J07", also: []string{"D09", "F06", "F07", "G04", "J04", "J06", "J08"}, with: onClient(func(c *client) { c.patience.Retry = time.Hour })},
 		{name: "does not wait as it was told", kills: "J07", racy: true, with: onTransport(func(inner http.RoundTripper, r *http.Request) (*http.Response, error) {
 			in, err := inner.RoundTrip(r)
 			if err == nil {
@@ -76,14 +76,14 @@ func brokenWires() []mutant {
 			}
 			return in, err
 		})},
-		{name: "a dial that fails is no kind of error", kills: "J08", with: onWire(func(c *client, ctx context.Context, q request) response {
+		{name: "a dial that fails is no kind of error", kills: "J08", also: []string{"F03"}, with: onWire(func(c *client, ctx context.Context, q request) response {
 			r := c.do(ctx, q)
 			if op := (*net.OpError)(nil); errors.As(r.Err, &op) && op.Op == "dial" && !op.Timeout() {
 				r.Err = errors.New("nobody is there")
 			}
 			return r
 		})},
-		{name: "sends what is left of a body", kills: "J09", also: []string{"J01", "J02", "J03", "J04"}, with: consuming},
+		{name: "sends what is left of a body", kills: "J09", also: []string{"D07", "J01", "J02", "J03", "J04"}, with: consuming},
 		{name: "reads on when it is told to stop", kills: "G02", with: onWire(func(c *client, ctx context.Context, q request) response {
 			if q.Op == get && q.N >= 0 {
 				ctx = context.WithoutCancel(ctx)
