@@ -32,7 +32,7 @@ func (a *app) agentsCommand() *cobra.Command {
 
 func (a *app) agents() error {
 	t := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	for _, k := range a.kinds {
+	for _, k := range a.kinds.Agents {
 		if a.json {
 			if err := a.printJSON(struct {
 				V       int      `json:"v"`

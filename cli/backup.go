@@ -50,13 +50,15 @@ func (a *app) backupCommand() *cobra.Command {
 	f.StringVar(&o.name, "name", "", "`name` of the backup, for people")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "`pattern` of names to leave out; one with / inside counts from\nPATH, with / first from the root, with / last it is a folder")
 	f.StringArrayVar(&o.tags, "tag", nil, "`key=value` kept with the backup")
-	f.StringVar(&o.spool, "spool", "", "`folder` for the archive on its way (default below --state)")
+	f.StringVar(&o.spool, "spool", "", spoolUsage)
 	f.IntVar(&o.copies, "copies", 0, "how many places are `enough` (default all)")
 	f.StringArrayVar(&o.require, "require", nil, "`name` of a place that must store it, whatever --copies says")
 	f.BoolVar(&o.allowEmpty, "allow-empty", false, "a PATH may hold no file")
 	a.jsonOption(cmd)
 	return cmd
 }
+
+const spoolUsage = "`folder` for the archive on its way (default below --state)"
 
 func (a *app) backup(ctx context.Context, paths []string, o backupOptions) error {
 	places, err := a.places("to", o.to)
@@ -70,7 +72,7 @@ func (a *app) backup(ctx context.Context, paths []string, o backupOptions) error
 	odd := &oddities{app: a}
 	job.Odd = odd.report
 	return a.store(ctx, places, func(s *session) platform.Report {
-		s.Spool = o.spool
+		s.Spool = absolute(o.spool)
 		report, _ := s.Run(ctx, job) // the report has the error
 		odd.close()
 		return report

@@ -23,7 +23,7 @@ line is wrong; 4 no such backup; 5 damaged; 130 interrupted.`
 func (a *app) catCommand() *cobra.Command {
 	var from []string
 	cmd := &cobra.Command{
-		Use:     "cat ID PATH --from PLACE…",
+		Use:     "cat ID PATH [--from PLACE…]",
 		Short:   "Write one file of a backup to standard output",
 		Long:    catHelp,
 		Example: "  offsite cat 20261123T045900Z-mzxw6ytboi4dk etc/hosts --from ./copies",

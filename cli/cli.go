@@ -2,9 +2,15 @@
 // what those answer into lines for people, JSON lines for scripts, and an exit
 // code.
 //
-// A program links the agents that it wants and hands their kinds to Main:
+// A program links the kinds that it wants and hands them over:
 //
-//	func main() { cli.Main(local.Kind(), s3.Kind()) }
+//	func main() {
+//		cli.Program{
+//			Agents: core.Kinds{local.Kind(), s3.Kind()},
+//			Hooks:  []config.HookKind{command.Kind{Env: os.Environ()}},
+//			End:    command.End,
+//		}.Main()
+//	}
 //
 // Each command is one file. What a command needs of the world comes through the
 // app, so that nothing here asks the system behind its back.
@@ -24,14 +30,26 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/offsite-backup/offsite/config"
 	"github.com/offsite-backup/offsite/core"
 )
 
-// Main runs the command line of this process with the linked kinds of agents and
-// exits with its code. It never returns.
-func Main(kinds ...core.Kind) {
+// A Program is what a command line is made of besides this package.
+type Program struct {
+	Agents core.Kinds
+	Hooks  []config.HookKind
+
+	// End ends what is left of a process group that a hook of a dead process ran in,
+	// and answers nil where nothing is. Nil: nothing is ended.
+	End func(context.Context, core.Process) error
+}
+
+// Main runs the command line of this process and exits with its code. It never
+// returns.
+func (p Program) Main() {
 	a := &app{
-		kinds:   kinds,
+		kinds:   config.Kinds{Agents: p.Agents, Hooks: p.Hooks},
+		end:     p.End,
 		in:      os.Stdin,
 		out:     bufio.NewWriter(os.Stdout),
 		console: &console{w: os.Stderr},
@@ -57,7 +75,8 @@ func drawable(f *os.File, kind string) bool {
 
 // An app is the world as commands see it.
 type app struct {
-	kinds   core.Kinds
+	kinds   config.Kinds
+	end     func(context.Context, core.Process) error
 	in      io.Reader
 	out     *bufio.Writer // the result; keeps the first error of writing
 	console *console      // everything else
@@ -73,7 +92,7 @@ type app struct {
 
 	// Options of every command.
 	quiet, verbose bool
-	state          string
+	state, config  string
 
 	json    bool // of every command that has a result
 	started bool // whether a command runs: errors before are of the command line
@@ -127,12 +146,20 @@ places at once.
   offsite list --from ./copies
   offsite restore latest ./restored --from ./copies
 
+For what is backed up every night there is a configuration: "offsite init" writes
+one to begin with, "offsite run" does what it says. It is --config, else the first
+that is there of ./offsite.yaml, $XDG_CONFIG_HOME/offsite/offsite.yaml and
+/etc/offsite/offsite.yaml. Commands that read and are given no --from mean all
+agents of the configuration.
+
 Every option has an environment variable: --spool is OFFSITE_SPOOL. One that may
 be given several times takes a line for each. What is given as an option counts
 more, and an empty variable counts as none.
 
-Exit codes: 0 ok; 1 failed; 2 the command line is wrong, and nothing was touched;
-3 degraded: done in part; 4 no such backup; 5 damage found; 130 interrupted.`
+Exit codes: 0 ok; 1 failed; 2 the command line or the configuration is wrong, and
+nothing was touched;
+3 degraded: done in part; 4 no such backup; 5 damage found; 6 busy: another run of
+this job; 130 interrupted.`
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -160,7 +187,9 @@ func (a *app) rootCommand() *cobra.Command {
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress and no warnings on standard error, errors alone")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "every warning, and what agents log")
 	f.StringVar(&a.state, "state", "", "`folder` for what is owed between runs\n(default $XDG_STATE_HOME/offsite, else /var/lib/offsite for root\nand ~/.local/state/offsite for others)")
+	f.StringVar(&a.config, "config", "", "`file` of agents and jobs (default see \"offsite --help\")")
 	root.AddCommand(
+		a.runCommand(), a.recoverCommand(), a.initCommand(), a.configCommand(),
 		a.backupCommand(), a.listCommand(), a.showCommand(), a.lsCommand(), a.catCommand(),
 		a.restoreCommand(), a.uploadCommand(), a.downloadCommand(), a.deleteCommand(),
 		a.agentsCommand(), a.versionCommand(),
@@ -194,7 +223,7 @@ func (a *app) run(resume string, f func(ctx context.Context, args []string) erro
 		err := f(ctx, args)
 		switch u := (usageError{}); {
 		case err != nil && errors.Is(context.Cause(ctx), errInterrupted):
-			return interruption{resume}
+			return interrupted(resume, err)
 		case errors.As(err, &u):
 			return usageError{err: err, command: cmd.CommandPath()}
 		}

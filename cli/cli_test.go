@@ -21,6 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/platform"
 )
 
 func TestExitCode(t *testing.T) {
@@ -50,6 +51,8 @@ func TestExitCode(t *testing.T) {
 		{result{exitFailed, agent(core.ErrNotFound)}, 1},
 		{agent(core.ErrDamaged), 5},
 		{errors.Join(agent(core.ErrUnavailable), agent(core.ErrDamaged)), 5},
+		{fmt.Errorf("job web1: %w", platform.ErrBusy), 6},
+		{told(3), 3},
 		{interruption{}, 130},
 		{result{exitFailed, errors.Join(agent(core.ErrDamaged), errInterrupted)}, 130},
 	} {
@@ -267,10 +270,13 @@ func TestEveryOptionHasAVariable(t *testing.T) {
 func each(t *testing.T, f func(*cobra.Command, *pflag.Flag)) {
 	t.Helper()
 	a, _, _ := newApp(nil)
-	for _, cmd := range a.rootCommand().Commands() {
+	all := a.rootCommand().Commands()
+	for i := 0; i < len(all); i++ {
+		cmd := all[i]
 		if cmd.Name() == "completion" {
 			continue
 		}
+		all = append(all, cmd.Commands()...)
 		if cmd.Short == "" || !strings.Contains(cmd.Long, "\n") && cmd.HasFlags() && cmd.Flags().Lookup("json") != nil {
 			t.Errorf("%s has no help", cmd.Name())
 		}

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/offsite-backup/offsite/config"
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/platform"
 )
 
 // A console is standard error: lines for people, above the bars while there are
@@ -70,16 +72,21 @@ func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, ar
 // complain says what went wrong and what to do next. An error of several parts
 // has a line for each.
 func (a *app) complain(err error) {
-	if err == nil {
+	if t := told(0); err == nil || errors.As(err, &t) {
 		return
 	}
+	a.complainOf("", err)
+}
+
+// complainOf is complain, of one part of a command.
+func (a *app) complainOf(part string, err error) {
 	for s := range strings.SplitSeq(err.Error(), "\n") {
 		if strings.TrimSpace(s) != "" {
-			a.console.line("offsite: " + s)
+			a.console.line("offsite: " + part + s)
 		}
 	}
 	if next := advice(err); next != "" {
-		a.console.line("offsite: " + next)
+		a.console.line("offsite: " + part + next)
 	}
 }
 
@@ -89,6 +96,9 @@ func advice(err error) string {
 	if u := (usageError{}); errors.As(err, &u) {
 		if u.command == "" {
 			return ""
+		}
+		if mistakes := (config.Errors)(nil); errors.As(err, &mistakes) {
+			return `nothing was touched; "offsite config check" shows whether all is mended`
 		}
 		return `nothing was touched; see "` + u.command + ` --help"`
 	}
@@ -113,6 +123,7 @@ var kindAdvice = []struct {
 	{core.ErrUnavailable, "do the same again when the place answers"},
 	{core.ErrThrottled, "do the same again later"},
 	{core.ErrChanged, "something changed underneath: do the same again"},
+	{platform.ErrBusy, "wait until it has ended"},
 	{syscall.ENOSPC, "make room there, or name another folder with --spool or --state"},
 	{fs.ErrNotExist, "check how it is written"},
 	{fs.ErrPermission, "check the rights of this user, and whether the file system may be written"},

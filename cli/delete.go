@@ -13,7 +13,7 @@ import (
 	"github.com/offsite-backup/offsite/core/platform"
 )
 
-const deleteHelp = `Deletes one backup at every place of --from. On a terminal it asks first; elsewhere
+const deleteHelp = `Deletes one backup at every place of --from, or every agent of the configuration. On a terminal it asks first; elsewhere
 --yes is needed. What was deleted cannot be uploaded again under its id.
 
 Exit codes: 0 no place has it any more; 1 a place still has it, or the answer was
@@ -29,7 +29,7 @@ func (a *app) deleteCommand() *cobra.Command {
 	var from []string
 	var yes bool
 	cmd := &cobra.Command{
-		Use:     "delete ID --from PLACE…",
+		Use:     "delete ID [--from PLACE…]",
 		Short:   "Delete a backup",
 		Long:    deleteHelp,
 		Example: "  offsite delete 20261123T045900Z-mzxw6ytboi4dk --from ./copies",

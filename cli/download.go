@@ -25,7 +25,7 @@ With --json the result is one line:
 func (a *app) downloadCommand() *cobra.Command {
 	var from []string
 	cmd := &cobra.Command{
-		Use:     "download ID FILE --from PLACE…",
+		Use:     "download ID FILE [--from PLACE…]",
 		Short:   "Fetch an archive as it is, checked",
 		Long:    downloadHelp,
 		Example: "  offsite download 20261123T045900Z-mzxw6ytboi4dk notes.tar.zst --from ./copies",

@@ -3,8 +3,10 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/platform"
 )
 
 // The exit codes that scripts rely on.
@@ -15,6 +17,7 @@ const (
 	exitDegraded    = 3 // done in part
 	exitNoBackup    = 4 // no reachable place has that id
 	exitDamage      = 5 // stored bytes are not the ones that were stored
+	exitBusy        = 6 // another run of this job
 	exitInterrupted = 130
 )
 
@@ -22,14 +25,33 @@ const (
 var errInterrupted = errors.New("interrupted")
 
 // An interruption says what can be gone on with. What failed because of it is
-// left out: it is what was asked for.
-type interruption struct{ next string }
+// left out: it is what was asked for. Posts run all the same, and what went wrong
+// there is not.
+type interruption struct {
+	next  string
+	posts error
+}
+
+func interrupted(next string, err error) error {
+	if i := (interruption{}); errors.As(err, &i) {
+		return i // which knows more
+	}
+	i := interruption{next: next}
+	if posts := (*core.PostError)(nil); errors.As(err, &posts) {
+		i.posts = posts
+	}
+	return i
+}
 
 func (i interruption) Error() string {
-	if i.next == "" {
-		return errInterrupted.Error()
+	text := errInterrupted.Error()
+	if i.next != "" {
+		text += ": " + i.next
 	}
-	return errInterrupted.Error() + ": " + i.next
+	if i.posts != nil {
+		text = i.posts.Error() + "\n" + text
+	}
+	return text
 }
 
 func (i interruption) Unwrap() error { return errInterrupted }
@@ -40,7 +62,14 @@ type usageError struct {
 	command string // whose help says more; "" while unknown
 }
 
-func (u usageError) Error() string { return u.err.Error() }
+// Error leaves out that it is invalid: that is said by what follows.
+func (u usageError) Error() string {
+	if e, ok := u.err.(*core.Error); ok && e.Kind == core.ErrInvalid && e.Detail != "" {
+		return e.Detail
+	}
+	return u.err.Error()
+}
+
 func (u usageError) Unwrap() error { return u.err }
 
 func usagef(format string, args ...any) error {
@@ -54,6 +83,22 @@ type result struct {
 	err  error
 }
 
+// A told error was said when it happened: what is left of it is its code.
+type told int
+
+func (t told) Error() string { return fmt.Sprintf("exit code %d", int(t)) }
+
+// worse are the codes of a command of several parts, the worst first: it ends with
+// the worst of them.
+var worse = []int{exitInterrupted, exitFailed, exitUsage, exitDamage, exitNoBackup, exitBusy, exitDegraded, exitOK}
+
+func worst(a, b int) int {
+	if slices.Index(worse, a) < slices.Index(worse, b) {
+		return a
+	}
+	return b
+}
+
 func (r result) Error() string { return r.err.Error() }
 func (r result) Unwrap() error { return r.err }
 
@@ -61,14 +106,18 @@ func (r result) Unwrap() error { return r.err }
 // counts: a person's wish before what it led to, and of several reasons the one
 // that needs somebody's attention most.
 func exitCode(err error) int {
-	r, u := result{}, usageError{}
+	r, u, t := result{}, usageError{}, told(0)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
+	case errors.As(err, &t):
+		return int(t)
 	case errors.As(err, &r):
 		return r.code
+	case errors.Is(err, platform.ErrBusy):
+		return exitBusy
 	case errors.As(err, &u):
 		return exitUsage
 	case errors.Is(err, core.ErrDamaged):

@@ -12,7 +12,8 @@ import (
 )
 
 // faultyKind is a place in a directory that goes wrong: faulty://dead/DIR does not
-// answer, faulty://hanging/DIR tells of progress and then takes until its context
+// answer, faulty://away/DIR does not while there is a file DIR.away,
+// faulty://closed/DIR cannot be opened, faulty://hanging/DIR tells of progress and then takes until its context
 // ends, and faulty://stubborn/DIR does not care for that either.
 func faultyKind() core.Kind {
 	return core.Kind{
@@ -21,24 +22,32 @@ func faultyKind() core.Kind {
 	}
 }
 
-type faulty struct{ how, dir string }
+type faulty struct {
+	How string `config:"required"`
+	Dir string `config:"path"`
+}
 
 func (f *faulty) SetURL(u *url.URL) error {
-	f.how, f.dir = u.Host, u.Path
+	f.How, f.Dir = u.Host, u.Path
 	return nil
 }
 
-func (f *faulty) Place() string { return "faulty:" + f.how }
+func (f *faulty) Place() string { return "faulty:" + f.How }
 
 func (f *faulty) Open(ctx context.Context, env core.Env) (core.Agent, error) {
-	agent, err := (&local.Config{Dir: f.dir}).Open(ctx, env)
+	agent, err := (&local.Config{Dir: f.Dir}).Open(ctx, env)
+	_, here := os.Stat(f.Dir + ".away")
 	switch {
 	case err != nil:
 		return nil, err
-	case f.how == "dead":
+	case f.How == "closed":
+		return nil, core.Errorf(core.ErrUnavailable, "no route to host")
+	case f.How == "away" && here != nil:
+		return agent, nil
+	case f.How == "dead" || f.How == "away":
 		return dead{agent}, nil
 	}
-	return hanging{agent, env, f.how == "stubborn"}, nil
+	return hanging{agent, env, f.How == "stubborn"}, nil
 }
 
 type hanging struct {

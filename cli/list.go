@@ -39,7 +39,7 @@ created, size and sha256 are null where no place can tell.`
 func (a *app) listCommand() *cobra.Command {
 	var from []string
 	cmd := &cobra.Command{
-		Use:     "list --from PLACE…",
+		Use:     "list [--from PLACE…]",
 		Short:   "Show the backups at all places",
 		Long:    listHelp,
 		Example: "  offsite list --from ./copies",

@@ -40,7 +40,7 @@ func (a *app) lsCommand() *cobra.Command {
 	var from []string
 	var long bool
 	cmd := &cobra.Command{
-		Use:     "ls ID [PATH] --from PLACE…",
+		Use:     "ls ID [PATH] [--from PLACE…]",
 		Short:   "Show the files inside a backup",
 		Long:    lsHelp,
 		Example: "  offsite ls -l 20261123T045900Z-mzxw6ytboi4dk home/u/notes --from ./copies",

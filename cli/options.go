@@ -115,7 +115,7 @@ func toOption(cmd *cobra.Command, to *[]string) {
 }
 
 func fromOption(cmd *cobra.Command, from *[]string) {
-	cmd.Flags().StringArrayVar(from, "from", nil, "`place` to read; may be given several times")
+	cmd.Flags().StringArrayVar(from, "from", nil, "`place` to read; may be given several times\n(default all agents of the configuration)")
 }
 
 // parseID reads an id that a person wrote.

@@ -29,6 +29,27 @@ type silent struct{}
 func (silent) update(core.Progress) {}
 func (silent) close()               {}
 
+// shown passes on what a session is told to the meter that shows it now. It is
+// safe for concurrent use.
+type shown struct {
+	mu    sync.RWMutex
+	meter meter
+}
+
+func (s *shown) to(m meter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.meter = m
+}
+
+func (s *shown) update(p core.Progress) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.meter != nil {
+		s.meter.update(p)
+	}
+}
+
 // A track follows one agent's transfer. It is safe for concurrent use.
 type track struct {
 	mu          sync.Mutex

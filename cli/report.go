@@ -9,15 +9,20 @@ import (
 	"github.com/offsite-backup/offsite/core/platform"
 )
 
-const reportHelp = `With --json the result is one line, once places were asked to store it:
+const reportHelp = `With --json the result is one line, once places were asked to store it; of "run"
+one for each job, whatever happened:
 
   {"v":1,"id":…,"job":…,"name":…,"created":…,"outcome":"ok","size":…,"sha256":…,
-   "content_size":…,"entries":…,"odd":…,"lost":…,"millis":…,
-   "agents":{"NAME":"stored"},"errors":{"NAME":…}}
+   "content_size":…,"entries":…,"odd":…,"lost":…,"millis":…,"paused_millis":…,
+   "agents":{"NAME":"stored"},"errors":{"NAME":…},"error":…,"hooks":[…],
+   "payments":[{"id":…,"job":…,"hook":…,"owed":false,"error":…}],
+   "resent":[{"id":…,"job":…,"outcome":"ok","agents":{…},"errors":{…},"error":…}]}
 
 outcome is ok, degraded or failed, and of an agent stored, pending or failed. odd
 counts entries that are not as they were, lost those of them without content.
-Times are UTC, RFC 3339, sizes are bytes.`
+payments are hooks that runs which were killed owed, resent earlier backups of the
+job that waited for agents. What is empty from "errors" on is left out. Times are
+UTC, RFC 3339, sizes are bytes.`
 
 type reportLine struct {
 	V           int                   `json:"v"`
@@ -33,30 +38,51 @@ type reportLine struct {
 	Odd         int64                 `json:"odd"`
 	Lost        int64                 `json:"lost"`
 	Millis      int64                 `json:"millis"`
+	Paused      int64                 `json:"paused_millis"`
 	Agents      map[string]core.State `json:"agents"`
 	Errors      map[string]string     `json:"errors,omitempty"`
+	Error       string                `json:"error,omitempty"`
+	Hooks       []core.HookRun        `json:"hooks,omitempty"`
+	Payments    []paymentLine         `json:"payments,omitempty"`
+	Resent      []resentLine          `json:"resent,omitempty"`
 }
 
 // report tells how a run or an upload went, and answers the error that the
 // command ends with.
 func (a *app) report(s *session, r platform.Report, back string) error {
+	asked := len(r.Agents) > 0
 	switch {
-	case len(r.Agents) == 0:
-		return r.Err // of what was asked for: no place was asked to store it
-	case !a.json:
-		a.printReport(s, r, back)
-	default:
+	case a.json && (asked || r.Backup.Job != ""):
 		if err := a.printJSON(newReportLine(r)); err != nil {
 			return err
 		}
+	case !a.json:
+		a.printEarlier(part(r.Backup.Job), r.Payments, nil)
+		if asked {
+			a.printReport(s, r, back)
+		}
+		a.printEarlier(part(r.Backup.Job), nil, r.Resent)
 	}
-	switch r.Outcome {
-	case core.OK:
-		return nil
-	case core.Degraded:
-		return result{exitDegraded, fmt.Errorf("degraded: %w", r.Err)}
+	return judge(r)
+}
+
+// judge is the error that a command ends with.
+func judge(r platform.Report) error {
+	var earlier []error
+	for _, e := range r.Resent {
+		if e.Err != nil {
+			earlier = append(earlier, fmt.Errorf("an earlier backup: %w", e.Err))
+		}
 	}
-	return result{exitFailed, r.Err}
+	switch {
+	case len(r.Agents) == 0:
+		return errors.Join(append([]error{r.Err}, earlier...)...) // of what was asked for: no place was asked to store it
+	case r.Outcome == core.Failed:
+		return result{exitFailed, errors.Join(append([]error{r.Err}, earlier...)...)}
+	case r.Outcome == core.Degraded:
+		return result{exitDegraded, errors.Join(append([]error{fmt.Errorf("degraded: %w", r.Err)}, earlier...)...)}
+	}
+	return standing(earlier)
 }
 
 func newReportLine(r platform.Report) reportLine {
@@ -64,37 +90,81 @@ func newReportLine(r platform.Report) reportLine {
 	l := reportLine{
 		V: 1, ID: b.ID, Job: b.Job, Name: b.Name, Created: b.Created.UTC(), Outcome: r.Outcome,
 		Size: b.Size, SHA256: b.SHA256, ContentSize: b.ContentSize, Entries: b.Entries,
-		Odd: r.Odd, Lost: r.Lost, Millis: r.Took.Milliseconds(),
-		Agents: map[string]core.State{}, Errors: map[string]string{},
+		Odd: r.Odd, Lost: r.Lost, Millis: r.Took.Milliseconds(), Paused: r.Paused.Milliseconds(),
+		Error: message(r.Err), Hooks: b.Hooks, Payments: paymentLines(r.Payments), Resent: resentLines(r.Resent),
 	}
-	for _, agent := range r.Agents {
-		l.Agents[agent.Agent] = agent.State
+	l.Agents, l.Errors = agentLines(r.Agents)
+	return l
+}
+
+func agentLines(results []core.AgentResult) (states map[string]core.State, errs map[string]string) {
+	states, errs = map[string]core.State{}, map[string]string{}
+	for _, agent := range results {
+		states[agent.Agent] = agent.State
 		if agent.Err != nil {
-			l.Errors[agent.Agent] = agent.Err.Error()
+			errs[agent.Agent] = agent.Err.Error()
 		}
 	}
-	return l
+	return states, errs
+}
+
+func message(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// part begins the lines of one job of several.
+func part(job string) string {
+	if job == "" {
+		return ""
+	}
+	return visible(job) + ": "
 }
 
 // printReport writes a line for each agent, one for the whole, and how to get the
 // backup back. Why an agent failed is told as an error.
 func (a *app) printReport(s *session, r platform.Report, back string) {
-	at, stored := "", 0
+	job := part(r.Backup.Job)
+	for _, h := range r.Backup.Hooks {
+		if h.Status != "ok" {
+			a.printf("%shook %s: %s, and it is optional\n", job, visible(h.Name), visible(h.Status))
+		}
+	}
+	again, stored := "", 0
 	for _, agent := range r.Agents {
-		what := string(agent.State)
+		a.printf("%s%s\n", job, standingOf(agent, r.Backup))
 		if agent.State == core.Stored {
-			what += " " + size(r.Backup.Size)
-			if stored++; at == "" {
-				at = s.written(agent.Agent)
+			if stored++; stored == 1 {
+				again = s.again(agent.Agent)
 			}
 		}
-		a.printf("%s: %s\n", visible(agent.Agent), what)
 	}
-	a.printf("%s: %s%s, stored at %d of %s in %s\n", r.Outcome, r.Backup.ID, holds(r.Backup),
+	a.printf("%s%s: %s%s, stored at %d of %s in %s\n", job, r.Outcome, r.Backup.ID, holds(r.Backup),
 		stored, count(int64(len(s.places)), "place", "places"), took(r.Took))
-	if at != "" {
-		a.printf("get it back: %s --from %s\n", back, shellWord(at))
+	if stored > 0 {
+		a.printf("get it back: %s\n", joined(back, again))
 	}
+}
+
+// standingOf says how an agent stands to a backup.
+func standingOf(agent core.AgentResult, b core.Backup) string {
+	text := visible(agent.Agent) + ": " + string(agent.State)
+	switch agent.State {
+	case core.Stored:
+		text += " " + size(b.Size)
+	case core.Pending:
+		text += `: will be sent by the next run or "offsite recover"`
+	}
+	return text
+}
+
+func joined(command, options string) string {
+	if options == "" {
+		return command
+	}
+	return command + " " + options
 }
 
 // holds says what a backup holds, as far as it is known.

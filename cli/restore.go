@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/offsite-backup/offsite/config"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/platform"
 )
@@ -22,10 +24,15 @@ the next one goes on.
 
 Owners, device nodes and setuid bits are restored only when asked for.
 
+Without --from, and where the configuration has restore hooks for the job that the
+backup is of, every pre of them runs before anything is restored, and every post
+afterwards, whatever happened; --no-hooks leaves them out. The folder {dir} of a
+hook is what a hook of its name dumped, at its place below DEST.
+
 Exit codes: 0 restored; 1 failed; 2 the command line is wrong; 3 restored, but for
-content that is lost, or "latest" may be an older one, as not all could be read;
-4 no such backup; 5 damaged, and no other place has it;
-130 interrupted.
+content that is lost, or a post failed, or "latest" may be an older one, as not all
+could be read; 4 no such backup; 5 damaged, and no other place has it; 6 busy: the
+job runs; 130 interrupted.
 
 With --json the result is one line:
 
@@ -34,15 +41,16 @@ With --json the result is one line:
 odd counts entries that are not as they were, lost those of them without content.`
 
 type restoreOptions struct {
-	from []string
-	job  string
+	from    []string
+	job     string
+	noHooks bool
 	platform.RestoreOptions
 }
 
 func (a *app) restoreCommand() *cobra.Command {
 	var o restoreOptions
 	cmd := &cobra.Command{
-		Use:     "restore ID|latest DEST --from PLACE…",
+		Use:     "restore ID|latest DEST [--from PLACE…]",
 		Short:   "Get files back",
 		Long:    restoreHelp,
 		Example: "  offsite restore latest ./restored --from ./copies\n  offsite restore latest ./notes --below home/u/notes --from ./copies",
@@ -65,6 +73,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.StringArrayVar(&o.Files, "file", nil, "only this `path`, and what lies below it; may be given several times")
 	f.StringVar(&o.Below, "below", "", "only what lies below this `path`, straight into DEST")
 	f.StringVar(&o.job, "job", "", "`job` whose latest is meant, where there are several")
+	f.BoolVar(&o.noHooks, "no-hooks", false, "run no restore hooks")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "DEST may hold something; files of the same name are replaced")
 	f.BoolVar(&o.Owners, "owners", false, "users, groups and access lists as they were, by number; needs root")
 	f.BoolVar(&o.Devices, "devices", false, "device nodes; needs root")
@@ -84,28 +93,93 @@ func (a *app) restore(ctx context.Context, s *session, which, dest string, o res
 	odd := &oddities{app: a}
 	o.Odd = odd.report
 	o.Files, o.Below = insideNames(o.Files), insideName(o.Below)
-	done, err := s.Restore(ctx, id, dest, o.RestoreOptions)
+	done, err := a.restoreAround(ctx, s, id, dest, o)
 	odd.close()
 	shown()
-	if err != nil {
+	a.printEarlier("", done.payments, nil)
+	if done.Backup.ID == "" {
 		return err
 	}
-	if err := a.printRestored(done, dest); err != nil {
-		return err
-	}
-	var errs []error
-	if unread != nil {
-		errs = append(errs, fmt.Errorf("%s is the latest of what could be read: %w", id, unread))
+	if print := a.printRestored(done, dest); print != nil {
+		return errors.Join(err, print)
 	}
 	if done.Failed != nil {
 		for line := range strings.Lines(done.Failed.Error()) {
 			a.warn("warning: " + strings.TrimSpace(line))
 		}
 	}
-	if done.Lost > 0 {
-		errs = append(errs, fmt.Errorf("%s of %s could not be restored", count(done.Lost, "entry", "entries"), id))
+	return standing(done.wrong(unread, err))
+}
+
+// wrong is what is not as it should be after a restore.
+func (r restored) wrong(unread, err error) (errs []error) {
+	if err != nil {
+		errs = append(errs, err)
 	}
-	return standing(errs)
+	if unread != nil {
+		errs = append(errs, fmt.Errorf("%s is the latest of what could be read: %w", r.Backup.ID, unread))
+	}
+	if r.Lost > 0 {
+		errs = append(errs, fmt.Errorf("%s of %s could not be restored", count(r.Lost, "entry", "entries"), r.Backup.ID))
+	}
+	return errs
+}
+
+// A restored is a restore that was made, or of which there is no Backup, with what
+// was paid before it.
+type restored struct {
+	platform.Restored
+	payments []platform.Payment
+}
+
+// restoreAround restores with the hooks of the backup's job around it.
+func (a *app) restoreAround(ctx context.Context, s *session, id core.ID, dest string, o restoreOptions) (done restored, err error) {
+	job, hooks, err := a.restoreHooks(ctx, s, id, o)
+	if err != nil {
+		return done, err
+	}
+	restore := func(ctx context.Context, runs []core.HookRun) error {
+		for _, h := range runs {
+			if h.Status != "ok" {
+				a.warn(fmt.Sprintf("hook %s: %s, and it is optional", h.Name, h.Status))
+			}
+		}
+		r, err := s.Restore(ctx, id, dest, o.RestoreOptions)
+		if err == nil {
+			done.Restored = r
+		}
+		return err
+	}
+	if len(hooks) == 0 {
+		return done, restore(ctx, nil)
+	}
+	dir := func(hook string) string { return filepath.Join(absolute(dest), "hooks", hook) }
+	done.payments, err = s.Around(ctx, job, hooks, dir, restore)
+	return done, err
+}
+
+// restoreHooks are those of the job that a backup is of, where the configuration
+// has any.
+func (a *app) restoreHooks(ctx context.Context, s *session, id core.ID, o restoreOptions) (job string, hooks []core.Hook, err error) {
+	has := func(j config.Job) bool { return len(j.Restore.Hooks) > 0 }
+	if o.noHooks || s.config == nil || !slices.ContainsFunc(s.config.Jobs, has) {
+		return "", nil, nil
+	}
+	row, err := s.Get(ctx, id)
+	if err != nil {
+		return "", nil, err
+	}
+	j, err := s.config.Job(row.Backup.Job)
+	if err != nil || !has(*j) {
+		return "", nil, nil
+	}
+	if err := a.hasState(); err != nil {
+		return "", nil, err
+	}
+	if hooks, err = a.secrets().Hooks(ctx, j.Restore.Hooks); errors.Is(err, core.ErrInvalid) {
+		err = usageError{err: err}
+	}
+	return j.Name, hooks, err
 }
 
 // resolveID is the backup that is meant. unread says what could not be read when
@@ -132,7 +206,7 @@ type restoredLine struct {
 	Lost        int64   `json:"lost"`
 }
 
-func (a *app) printRestored(r platform.Restored, dest string) error {
+func (a *app) printRestored(r restored, dest string) error {
 	if a.json {
 		return a.printJSON(restoredLine{1, r.Backup.ID, dest, r.From, r.Entries, r.Size, r.Odd, r.Lost})
 	}

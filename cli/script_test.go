@@ -1,23 +1,36 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/offsite-backup/offsite/agents/local"
+	"github.com/offsite-backup/offsite/agents/s3"
+	"github.com/offsite-backup/offsite/config"
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/hooks/command"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"offsite":        func() { Main(local.Kind()) },
-		"offsite-faulty": func() { Main(local.Kind(), faultyKind()) },
+		"offsite":        func() { program(local.Kind()).Main() },
+		"offsite-s3":     func() { program(local.Kind(), s3.Kind()).Main() },
+		"offsite-faulty": func() { program(local.Kind(), faultyKind()).Main() },
 	})
+}
+
+// program links commands as hooks, and these agents.
+func program(agents ...core.Kind) Program {
+	return Program{Agents: agents, Hooks: []config.HookKind{command.Kind{Env: os.Environ()}}, End: command.End}
 }
 
 // The scripts in testdata are what a person types, and what comes of it. Besides
@@ -25,6 +38,7 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE PROGRAM…   runs it and compares its exit code
 //	id VAR DIR            sets VAR to the newest id of the place DIR
+//	expand FILE…          replaces WORK in files by the work directory
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -37,8 +51,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"id":    newestID,
+			"exits":  exits,
+			"id":     newestID,
+			"expand": expand,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -65,10 +80,33 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func newestID(ts *testscript.TestScript, _ bool, args []string) {
-	entries, err := os.ReadDir(ts.MkAbs(args[1] + "/meta"))
+	docs, err := filepath.Glob(ts.MkAbs(args[1] + "/meta/*.json"))
 	ts.Check(err)
-	if len(entries) == 0 {
+	if len(docs) == 0 {
 		ts.Fatalf("no backup in %s", args[1])
 	}
-	ts.Setenv(args[0], strings.TrimSuffix(entries[len(entries)-1].Name(), ".json"))
+	var newest struct {
+		ID      string
+		Created time.Time
+	}
+	for _, doc := range docs {
+		b := newest
+		text, err := os.ReadFile(doc)
+		ts.Check(err)
+		ts.Check(json.Unmarshal(text, &b))
+		if b.Created.After(newest.Created) {
+			newest = b
+		}
+	}
+	ts.Setenv(args[0], newest.ID)
+}
+
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, arg := range args {
+		path := ts.MkAbs(arg)
+		text, err := os.ReadFile(path)
+		ts.Check(err)
+		ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "WORK", ts.Getenv("WORK"))), 0o600))
+		ts.Check(os.Chmod(path, 0o600))
+	}
 }

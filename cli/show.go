@@ -34,7 +34,7 @@ stored, with fields that this version does not know:
 func (a *app) showCommand() *cobra.Command {
 	var from []string
 	cmd := &cobra.Command{
-		Use:     "show ID --from PLACE…",
+		Use:     "show ID [--from PLACE…]",
 		Short:   "Show the metadata of a backup",
 		Long:    showHelp,
 		Example: "  offsite show 20261123T045900Z-mzxw6ytboi4dk --from ./copies",

@@ -5,5 +5,5 @@ package main
 import "github.com/offsite-backup/offsite/agents/local"
 
 func init() {
-	kinds = append(kinds, local.Kind())
+	program.Agents = append(program.Agents, local.Kind())
 }

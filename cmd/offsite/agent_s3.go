@@ -5,5 +5,5 @@ package main
 import "github.com/offsite-backup/offsite/agents/s3"
 
 func init() {
-	kinds = append(kinds, s3.Kind())
+	program.Agents = append(program.Agents, s3.Kind())
 }

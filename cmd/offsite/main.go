@@ -2,13 +2,10 @@
 // places at once.
 package main
 
-import (
-	"github.com/offsite-backup/offsite/cli"
-	"github.com/offsite-backup/offsite/core"
-)
+import "github.com/offsite-backup/offsite/cli"
 
-// kinds are those that the files beside this one link: one file for each, which a
-// build tag leaves out.
-var kinds core.Kinds
+// program is what the files beside this one link: one file for each kind of agent,
+// which a build tag leaves out, and one for each kind of hook.
+var program cli.Program
 
-func main() { cli.Main(kinds...) }
+func main() { program.Main() }

@@ -119,7 +119,7 @@ func TestSendingOverlapsPacking(t *testing.T) {
 
 func openPlace(t *testing.T, place string) core.Agent {
 	t.Helper()
-	c, err := kinds.Parse(place)
+	c, err := program.Agents.Parse(place)
 	if err != nil {
 		t.Fatal(err)
 	}
