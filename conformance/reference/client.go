@@ -169,33 +169,30 @@ func decode(q request, in *http.Response, body io.Reader) response {
 	object := in.StatusCode == http.StatusOK && (q.Op == get || q.Op == stat)
 	r := response{Version: versionOf(in.Header.Get("Etag")), Mode: modeOf(in.Header.Get(headerMode)), Size: in.ContentLength}
 	switch {
-	case object && in.ContentLength < 0:
-		r.Err = core.Errorf(core.ErrUnavailable, "an answer that does not say how long it is")
-	case object && q.N >= 0 && q.Op == get:
-		r.Err = core.Errorf(core.ErrUnsupported, "asked for a range it answered with the whole")
-	}
-	if r.Err != nil || object && q.Op == stat {
+	case object && q.Op == stat:
 		return r
+	case object && q.N >= 0:
+		return response{Err: core.Errorf(core.ErrUnsupported, "asked for a range it answered with the whole")}
 	}
 	data, err := io.ReadAll(io.LimitReader(body, mostAnswer))
 	if err != nil {
 		return response{Err: err}
 	}
-	if object {
-		if sums := sumsOf(in.Header.Get(headerSum)); len(sums) != 1 || sums[0] != sumOf(data) {
-			return response{Err: errFlipped}
-		}
-		r.Body = io.NopCloser(bytes.NewReader(data))
-		return r
+	if !object {
+		return understood(in, data)
 	}
-	return r.decode(in, data)
+	if sums := sumsOf(in.Header.Get(headerSum)); len(sums) != 1 || sums[0] != sumOf(data) {
+		return response{Err: errFlipped}
+	}
+	r.Body, r.Size = io.NopCloser(bytes.NewReader(data)), int64(len(data))
+	return r
 }
 
 // mostAnswer is more than any answer has that is no range.
 const mostAnswer = 64 << 20
 
-// decode fills r with the JSON of an answer. What is none, is no answer.
-func (r *response) decode(in *http.Response, data []byte) response {
+// understood is the JSON of an answer. What is none, is no answer.
+func understood(in *http.Response, data []byte) response {
 	var a answer
 	if err := json.Unmarshal(data, &a); err != nil && in.StatusCode < 300 {
 		return response{Err: core.Errorf(core.ErrUnavailable, "an answer that is not understood: %w", err)}

@@ -53,7 +53,7 @@ func brokenBasics() []mutant {
 			_, err := a.Get(ctx, id)
 			return err == nil
 		})},
-		{name: "the second upload replaces the first", kills: "A05", also: []string{"C08", "F04", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
+		{name: "the second upload replaces the first", kills: "A05", also: []string{"C08", "F04", "H02", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{upload: func(ctx context.Context, src core.Source) error {
 				err := a.Upload(ctx, src)
 				if !errors.Is(err, core.ErrExists) {
@@ -74,7 +74,7 @@ func brokenBasics() []mutant {
 			}
 		})},
 		{name: "delete only hides", kills: "A07", also: []string{"C08", "F04", "L03"}, with: hiding},
-		{name: "the second Close panics", kills: "A08", also: []string{"F05"}, with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
+		{name: "the second Close panics", kills: "A08", also: []string{"F05", "G06"}, with: onAgent(func(a core.Agent, _ conformance.Namespace, _ conformance.Raw) *broken {
 			closed := false
 			return &broken{close: func() error {
 				if closed {

@@ -34,7 +34,7 @@ func brokenLists() []mutant {
 			}
 			return r
 		})},
-		{name: "ends at 20", kills: "E02", also: []string{"E09", "H01", "L01"}, with: capped(20)},
+		{name: "ends at 20", kills: "E02", also: []string{"C07", "E09", "H01", "L01"}, with: capped(20)},
 		{name: "ends at 100", kills: "E02", with: capped(100)},
 		{name: "ends at 1000", kills: "E02", with: capped(1000)},
 		{name: "pages by number", kills: "E03", with: byNumber},
@@ -118,7 +118,10 @@ func byNumber(r *rig) {
 		from := min(had[q.Key], len(all))
 		page := all[from:min(len(all), from+q.Max)]
 		had[q.Key] += len(page)
-		return response{Keys: page}
+		if from+len(page) == len(all) {
+			return response{Keys: page}
+		}
+		return response{Keys: page, More: true, Next: page[len(page)-1]}
 	})(r)
 }
 

@@ -88,14 +88,14 @@ func brokenUploads() []mutant {
 			}
 			return err
 		})},
-		{name: "forgets that it was cancelled", kills: "C06", also: []string{"G01"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
+		{name: "forgets that it was cancelled", kills: "C06", also: []string{"G01", "H02", "K02"}, with: onUpload(func(ctx context.Context, a core.Agent, src core.Source) error {
 			err := a.Upload(ctx, src)
 			if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 				return nil
 			}
 			return err
 		})},
-		{name: "an upload that was killed locks the id", kills: "C07", also: []string{"C09", "C10", "H02"}, with: onPlace(func(q request, ask asked) response {
+		{name: "an upload that was killed locks the id", kills: "C07", also: []string{"C09", "C10", "C12", "G06", "H02", "H04"}, with: onPlace(func(q request, ask asked) response {
 			if q.Op != uploads || strings.HasSuffix(q.Key, "/data/") {
 				return ask(q)
 			}
@@ -112,7 +112,7 @@ func brokenUploads() []mutant {
 			}
 			return ask(q)
 		})},
-		{name: "the marker first", kills: "C09", also: []string{"A05", "C03", "C04", "C08", "C12", "C13", "D06", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
+		{name: "the marker first", kills: "C09", also: []string{"A05", "C03", "C04", "C08", "C12", "C13", "D06", "H02", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{upload: func(ctx context.Context, src core.Source) error {
 				return a.Upload(ctx, &altered{Source: src, backup: func(b core.Backup) core.Backup {
 					if doc, err := b.Encode(); err == nil {
@@ -130,7 +130,7 @@ func brokenUploads() []mutant {
 				return a.Delete(ctx, id)
 			}}
 		})},
-		{name: "a late cleanup deletes the success", kills: "C10", also: []string{"A05", "C08", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
+		{name: "a late cleanup deletes the success", kills: "C10", also: []string{"A05", "B08", "C08", "H02", "H04"}, with: onAgent(func(a core.Agent, ns conformance.Namespace, raw conformance.Raw) *broken {
 			return &broken{upload: func(ctx context.Context, src core.Source) error {
 				err := a.Upload(ctx, src)
 				if d := src.Draft(); err != nil && d.ValidateDraft() == nil {
@@ -140,13 +140,13 @@ func brokenUploads() []mutant {
 				return err
 			}}
 		})},
-		{name: "one temporary name", kills: "C11", also: []string{"H01"}, racy: true, with: sharing(func(request) string { return "" })},
-		{name: "one temporary name for each id", kills: "H02", also: []string{"C10", "H04"}, racy: true, with: sharing(func(q request) string { return q.Key })},
+		{name: "one temporary name", kills: "C11", also: []string{"H01", "H02", "H04", "H05", "K02"}, racy: true, with: sharing(func(request) string { return "" })},
+		{name: "one temporary name for each id", kills: "H02", also: []string{"C10", "H04", "K02"}, racy: true, with: sharing(func(q request) string { return q.Key })},
 		{name: "uploads share a buffer", kills: "H01", also: []string{"C11", "H02", "H04", "H05"}, racy: true, with: sharedBuffer},
-		{name: "goes on with the parts of another", kills: "H02", racy: true, with: sharedParts},
+		{name: "goes on with the parts of another", kills: "H02", also: []string{"K02"}, racy: true, with: sharedParts},
 		{name: "looks, then writes", kills: "H04", also: []string{"H02"}, racy: true, with: lookThenWrite},
 		{name: "ignores a wrong hash", kills: "D06", also: []string{"A03"}, with: believing(func(promised, came core.Backup) bool { return came.Size == promised.Size }, nil)},
-		{name: "swaps the last parts of five", kills: "D05", also: []string{"A02", "A03", "A10", "C08", "C09", "C12", "D01", "D02", "G03", "H02", "H03"}, with: onPlace(func(q request, ask asked) response {
+		{name: "swaps the last parts of five", kills: "D05", also: []string{"A02", "A03", "A10", "C08", "C09", "C12", "D01", "D02", "G03", "H02", "H03", "K02"}, with: onPlace(func(q request, ask asked) response {
 			if q.Op == putPart && (q.Index == 3 || q.Index == 4) {
 				q.Index = 7 - q.Index
 			}
