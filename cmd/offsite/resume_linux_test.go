@@ -89,8 +89,7 @@ type uploading struct {
 	remote  remote
 	proxy   *fault.Proxy
 	args    []string
-	id      string // given by hand
-	forgets bool   // whether the state folder is lost with the process
+	forgets bool // whether the state folder is lost with the process
 }
 
 func (h *host) upload(r remote, forgets bool) *uploading {
