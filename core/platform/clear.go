@@ -74,6 +74,21 @@ func sweep(ctx context.Context, a core.Agent, id core.ID) error {
 	return sweepAll(ctx, a, func(other core.ID) bool { return other == id })
 }
 
+// tidy removes what an earlier try to send id left at agents that have it now. A
+// small archive goes in one piece, and half of one is of no use to the next try.
+func (p *Platform) tidy(ctx context.Context, id core.ID, results []core.AgentResult) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	for _, a := range p.Agents {
+		if !slices.ContainsFunc(results, func(r core.AgentResult) bool { return r.Agent == a.Name() && r.State == core.Stored }) {
+			continue
+		}
+		if err := sweep(ctx, a, id); err != nil {
+			p.Env.WithDefaults().Log.Warn("something of an earlier try is left", "agent", a.Name(), "id", id, "error", err)
+		}
+	}
+}
+
 func sweepAll(ctx context.Context, a core.Agent, own func(core.ID) bool) (err error) {
 	s, ok := a.(core.Sweeper)
 	if !ok {

@@ -118,6 +118,7 @@ func (p *Platform) resend(ctx context.Context, e *entry) Report {
 func (p *Platform) offer(ctx context.Context, e *entry, src core.Source) []core.AgentResult {
 	lacking := slices.DeleteFunc(slices.Clone(p.Agents), func(a core.Agent) bool { return !slices.Contains(e.Agents, a.Name()) })
 	results := dispatch(ctx, lacking, src, e.before, func(core.AgentResult) {}).wait()
+	p.tidy(ctx, e.ID, results)
 	e.pend(results)
 	for _, name := range e.Agents {
 		if !slices.ContainsFunc(lacking, func(a core.Agent) bool { return a.Name() == name }) {

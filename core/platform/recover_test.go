@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,6 +168,10 @@ func (d *down) Upload(ctx context.Context, src core.Source) error {
 	return d.Agent.Upload(ctx, src)
 }
 
+func (d *down) Sweep(ctx context.Context, own func(core.ID) bool) iter.Seq2[core.Leftover, error] {
+	return d.Agent.(core.Sweeper).Sweep(ctx, own)
+}
+
 // TestPending keeps the archive for an agent that was away: the next run of the job,
 // or a recover, brings it there.
 func TestPending(t *testing.T) {
@@ -200,6 +205,8 @@ func TestPending(t *testing.T) {
 				t.Errorf("recovered while it is away: %+v, %v", r, err)
 			}
 			two.away = false
+			// What a try left that was killed, of an archive that goes in one piece.
+			write(t, w.at("two/tmp/data,"+string(report.Backup.ID)+".tar.zst.0123456789abcdef.partial"), "half of it")
 			healed, err := heal(w, job)
 			if err != nil || healed.Outcome != core.OK || healed.Backup.ID != report.Backup.ID {
 				t.Fatalf("%+v, %v", healed.Result, err)
@@ -214,8 +221,10 @@ func TestPending(t *testing.T) {
 				t.Fatal(err)
 			}
 			same(t, w.source, w.at("restored"))
-			if names := left(t, w.at("state")); len(names) > 0 {
-				t.Errorf("left: %q", names)
+			for _, dir := range []string{"state", "one", "two"} {
+				if names := left(t, w.at(dir)); len(names) > 0 {
+					t.Errorf("left at %s: %q", dir, names)
+				}
 			}
 		})
 	}

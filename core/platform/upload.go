@@ -78,6 +78,9 @@ func (u *fileUpload) send(ctx context.Context, rule rule, cleared *takeover) err
 		return nil
 	}, func(core.AgentResult) {})
 	u.report.Agents = send.wait()
+	if u.again {
+		u.tidy(ctx, u.entry.ID, u.report.Agents)
+	}
 	if b, err := src.Backup(ctx); err == nil {
 		u.report.Backup = b
 	}
