@@ -24,12 +24,8 @@ func (e *entry) waits(now time.Time) bool {
 }
 
 // keep puts a packed archive on disk, so that it can be sent after this process has
-// died.
-func (r *run) keep(ctx context.Context) error {
-	b, err := r.spool.Backup(ctx)
-	if err != nil {
-		return err
-	}
+// died. No agent commits before: what one has is then kept for the others.
+func (r *run) keep(b core.Backup) error {
 	if err := r.spool.file.Sync(); err != nil {
 		return err
 	}

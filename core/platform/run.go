@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,9 @@ type run struct {
 	dirs   map[string]string // the hooks' directories, by their names in the archive
 	left   error             // why something is left on this machine
 	report Report
+
+	keeping sync.WaitGroup // while a packed archive is put on disk
+	kept    error          // how that went
 }
 
 // prepare does what must succeed before anything is touched.
@@ -209,16 +213,14 @@ func (r *run) pack(ctx context.Context) error {
 	if err != nil {
 		r.spool.fail(err)
 	}
-	if r.job.KeepPending > 0 && r.spool.whole() {
-		err = errors.Join(err, r.keep(ctx))
-	}
-	return err
+	r.keeping.Wait()
+	return errors.Join(err, r.kept)
 }
 
 // pend notes what each agent answered, and says which of them will be asked again:
 // while the archive is kept, whatever may pass.
 func (r *run) pend() (err error) {
-	if r.job.KeepPending > 0 && r.spool.whole() {
+	if r.job.KeepPending > 0 && r.spool.whole() && r.kept == nil {
 		r.entry.pend(r.report.Agents)
 	}
 	for _, a := range r.report.Agents {
@@ -260,7 +262,14 @@ func (r *run) archive(ctx context.Context, hooks []core.HookRun) error {
 	b := r.draft
 	b.Lost = stats.Lost
 	b.ContentSize, b.Entries, b.TOC, b.Hooks = stats.ContentSize, stats.Entries, &stats.TOC, hooks
-	r.report.Backup = r.spool.seal(b)
+	b = r.spool.seal(b)
+	r.report.Backup = b
+	r.keeping.Go(func() { // beside the posts: the application waits for no disk
+		defer r.spool.give()
+		if r.job.KeepPending > 0 {
+			r.kept = r.keep(b)
+		}
+	})
 	r.report.Lost, r.report.Odd = stats.Lost, stats.Odd
 	return nil
 }

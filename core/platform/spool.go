@@ -22,7 +22,8 @@ type spool struct {
 	grown  sync.Cond
 	size   int64
 	sums   *core.Sums
-	sealed bool
+	sealed bool // there will be no more
+	ready  bool // the metadata may be given out
 	backup core.Backup
 	err    error // why there will be no more
 }
@@ -48,7 +49,8 @@ func (s *spool) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// seal ends the archive. b has what is known of it besides its bytes.
+// seal ends the archive. b has what is known of it besides its bytes. Nobody gets
+// the metadata, and so nobody commits, before give.
 func (s *spool) seal(b core.Backup) core.Backup {
 	s.sums.Fill(&b)
 	s.mu.Lock()
@@ -56,6 +58,14 @@ func (s *spool) seal(b core.Backup) core.Backup {
 	s.backup, s.sealed = b, true
 	s.grown.Broadcast()
 	return b
+}
+
+// give lets agents have the metadata of a sealed archive.
+func (s *spool) give() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = true
+	s.grown.Broadcast()
 }
 
 // whole says whether the archive is sealed.
@@ -77,6 +87,12 @@ func (s *spool) fail(err error) {
 
 // wait blocks until the spool has end bytes or is over.
 func (s *spool) wait(ctx context.Context, end int64) error {
+	return s.until(ctx, func() bool { return s.size >= end || s.sealed })
+}
+
+// until blocks until done, which is asked with the lock held, or until the archive
+// failed.
+func (s *spool) until(ctx context.Context, done func() bool) error {
 	stop := context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -85,7 +101,7 @@ func (s *spool) wait(ctx context.Context, end int64) error {
 	defer stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.size < end && !s.sealed && s.err == nil && ctx.Err() == nil {
+	for !done() && s.err == nil && ctx.Err() == nil {
 		s.grown.Wait()
 	}
 	if s.err != nil {
@@ -111,8 +127,7 @@ func (r spoolReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (s *spool) Backup(ctx context.Context) (core.Backup, error) {
-	const never = 1<<63 - 1
-	if err := s.wait(ctx, never); err != nil {
+	if err := s.until(ctx, func() bool { return s.ready }); err != nil {
 		return core.Backup{}, err
 	}
 	return s.backup, nil

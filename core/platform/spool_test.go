@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/offsite-backup/offsite/core"
 )
@@ -53,6 +54,12 @@ func TestSpool(t *testing.T) {
 		if err := <-read; err != nil || got.String() != "first second" {
 			t.Errorf("read %q, %v", got.String(), err)
 		}
+		early, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if _, err := s.Backup(early); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("metadata before it is given: %v", err)
+		}
+		s.give()
 		if sealed, err := s.Backup(t.Context()); err != nil || sealed.Size != 12 || sealed.SHA256 != b.SHA256 {
 			t.Errorf("sealed %+v, %v", sealed, err)
 		}
