@@ -19,8 +19,9 @@ func (e *entry) waits(now time.Time) bool {
 	if now.After(e.Keep) {
 		return false
 	}
-	_, err := os.Stat(e.path(sealedFile))
-	return err == nil
+	_, sealed := os.Stat(e.path(sealedFile))
+	_, archive := os.Stat(e.Spool) // it goes first, when every agent has it
+	return sealed == nil && !errors.Is(archive, fs.ErrNotExist)
 }
 
 // keep puts a packed archive on disk, so that it can be sent after this process has

@@ -250,6 +250,27 @@ func TestPendingIsGivenUp(t *testing.T) {
 	}
 }
 
+// TestKilledBeforeItsRecordEnded had stored everything and removed the archive.
+func TestKilledBeforeItsRecordEnded(t *testing.T) {
+	w := newWorld(t)
+	w.Agents[1] = &down{w.Agents[1], true}
+	job := w.job()
+	job.Name, job.Copies, job.KeepPending = "app", 1, time.Hour
+	report, err := w.Run(t.Context(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove((&state{w.at("state")}).folder(report.Backup.ID) + "/archive"); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := w.Recover(t.Context()); err != nil || !r.Done() || len(r.Sent) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if names := left(t, w.at("state")); len(names) > 0 {
+		t.Errorf("left: %q", names)
+	}
+}
+
 // TestPendingDamaged is an archive that another program wrote to while it waited.
 func TestPendingDamaged(t *testing.T) {
 	w := newWorld(t)
