@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -104,9 +103,7 @@ func (a *app) restore(ctx context.Context, s *session, which, dest string, o res
 		return errors.Join(err, print)
 	}
 	if done.Failed != nil {
-		for line := range strings.Lines(done.Failed.Error()) {
-			a.warn("warning: " + strings.TrimSpace(line))
-		}
+		a.warnAll("", done.Failed)
 	}
 	return standing(done.wrong(unread, err))
 }
@@ -138,12 +135,7 @@ func (a *app) restoreAround(ctx context.Context, s *session, id core.ID, dest st
 	if err != nil {
 		return done, err
 	}
-	restore := func(ctx context.Context, runs []core.HookRun) error {
-		for _, h := range runs {
-			if h.Status != "ok" {
-				a.warn(fmt.Sprintf("hook %s: %s, and it is optional", h.Name, h.Status))
-			}
-		}
+	restore := func(ctx context.Context, _ []core.HookRun) error {
 		r, err := s.Restore(ctx, id, dest, o.RestoreOptions)
 		if err == nil {
 			done.Restored = r
@@ -179,7 +171,7 @@ func (a *app) restoreHooks(ctx context.Context, s *session, id core.ID, o restor
 	if hooks, err = a.secrets().Hooks(ctx, j.Restore.Hooks); errors.Is(err, core.ErrInvalid) {
 		err = usageError{err: err}
 	}
-	return j.Name, hooks, err
+	return j.Name, a.loud("", hooks), err
 }
 
 // resolveID is the backup that is meant. unread says what could not be read when

@@ -132,7 +132,7 @@ func (a *app) task(ctx context.Context, f *config.File, name string) (t task, er
 			t.Leave = append(t.Leave, p.dir)
 		}
 	}
-	t.Trigger = "schedule"
+	t.Hooks, t.Trigger = a.loud(name+": ", t.Hooks), "schedule"
 	if a.ask {
 		t.Trigger = "manual"
 	}

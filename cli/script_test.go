@@ -14,7 +14,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/offsite-backup/offsite/agents/local"
-	"github.com/offsite-backup/offsite/agents/s3"
 	"github.com/offsite-backup/offsite/config"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/hooks/command"
@@ -23,7 +22,6 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"offsite":        func() { program(local.Kind()).Main() },
-		"offsite-s3":     func() { program(local.Kind(), s3.Kind()).Main() },
 		"offsite-faulty": func() { program(local.Kind(), faultyKind()).Main() },
 	})
 }
