@@ -17,13 +17,14 @@ comma := ,
 empty :=
 TAGS := $(subst $(empty) ,$(comma),$(strip $(if $(AGENTS),slim $(AGENTS:%=agent_%))))
 
-.PHONY: help build tools test check fuzz bench resume fmt vet staticcheck
+.PHONY: help build tools test check fuzz bench resume crash fmt vet staticcheck
 
 help:
 	@echo 'make build   writes ./offsite; AGENTS="local" links those alone (known: $(LINKABLE))'
 	@echo 'make tools   builds the servers that tests run against, into $(TOOLS); minutes, once'
 	@echo 'make test    all tests, with the race detector; a tool that one needs and does not find is an error'
 	@echo 'make check   gofmt, go vet for linux, darwin and windows, staticcheck'
+	@echo 'make crash   the runs that are killed, at 60 moments besides those of the ledger'
 	@echo 'make resume  the uploads that are killed, with 2 GiB each'
 	@echo 'make bench   how fast it is, beside other programs; minutes'
 	@echo 'make fuzz    each fuzz test for FUZZTIME=$(FUZZTIME)'
@@ -40,6 +41,9 @@ test: tools
 # make test kills smaller ones.
 resume: tools
 	CI=true OFFSITE_RESUME_MIB=2048 $(GO) test -count=1 -timeout=20m -v -run='^TestResume$$' ./cmd/offsite
+
+crash: tools
+	CI=true OFFSITE_CRASH_POINTS=60 $(GO) test -count=1 -timeout=20m -v -run='^TestCrash$$' ./cmd/offsite
 
 # On a machine that does nothing else.
 bench: build $(MINIO) $(RCLONE)
