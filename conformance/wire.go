@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"net"
 	"regexp"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,19 @@ func (t *trial) wired(ns Namespace, patience core.Patience) wired {
 	p := t.proxied(fault.Options{})
 	a, err := t.target.Wire.Open(t.ctx, ns, t.wiredEnv(patience), p.Addr())
 	return wired{t.opened(a, err), p}
+}
+
+// deaf opens an agent at an address where nobody listens, nor will: it belongs to
+// the other end of a connection, while a port that was closed is somebody's soon.
+func (t *trial) deaf(ns Namespace, patience core.Patience) core.Agent {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	t.ok(err, "a listener")
+	conn, err := net.Dial("tcp", l.Addr().String())
+	t.ok(err, "a connection")
+	t.mu.Lock()
+	t.after = append(t.after, l.Close, conn.Close)
+	t.mu.Unlock()
+	return t.opened(t.target.Wire.Open(t.ctx, ns, t.wiredEnv(patience), conn.LocalAddr().String()))
 }
 
 func (t *trial) wiredEnv(patience core.Patience) core.Env {

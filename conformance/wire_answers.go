@@ -155,8 +155,7 @@ func wrongPlace(t *trial) {
 		}
 		_, _ = t.ask(ns, call, t.about(call, stored), patient, 2*time.Second, a) // it looks at the kind
 	})
-	w := t.wired(ns, patient)
-	t.ok(w.proxy.Close(), "a proxy that is closed")
+	w := t.deaf(ns, patient)
 	t.did("each call, where nobody listens")
 	t.spread(len(calls), func(i int) {
 		err := t.ending(calls[i], 10*time.Second, func(ctx context.Context) error { return t.call(w, ctx, calls[i], t.about(calls[i], stored)) })

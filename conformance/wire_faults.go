@@ -103,8 +103,7 @@ func (t *trial) nobody(ns Namespace) {
 	s := t.source(100)
 	t.did("each call, while nobody listens at the address, with a patience of %v", patience.Retry)
 	t.spread(len(calls), func(i int) {
-		w := t.wired(ns, patience)
-		t.ok(w.proxy.Close(), "a proxy that is closed")
+		w := t.deaf(ns, patience)
 		err := t.ending(calls[i], patience.Stall+patience.Retry, func(ctx context.Context) error { return t.call(w, ctx, calls[i], s) })
 		t.kind(err, core.ErrUnavailable)
 	})
