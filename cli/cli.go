@@ -157,9 +157,8 @@ be given several times takes a line for each. What is given as an option counts
 more, and an empty variable counts as none.
 
 Exit codes: 0 ok; 1 failed; 2 the command line or the configuration is wrong, and
-nothing was touched;
-3 degraded: done in part; 4 no such backup; 5 damage found; 6 busy: another run of
-this job; 130 interrupted.`
+nothing was touched; 3 degraded: done in part; 4 no such backup; 5 damage found;
+6 busy: another run of this job; 130 interrupted.`
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{

@@ -316,6 +316,29 @@ func TestComplainWritesLinesThatAreSafe(t *testing.T) {
 	}
 }
 
+func TestComplainSaysWhatWasNotTold(t *testing.T) {
+	a, _, errs := newApp(nil)
+	a.complain(told(exitDegraded))
+	if got := errs.String(); got != "" {
+		t.Errorf("%q", got)
+	}
+	a.complain(errors.Join(told(exitDegraded), errors.New("disk full")))
+	if got := errs.String(); got != "offsite: disk full\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWorst(t *testing.T) {
+	for _, c := range []struct{ a, b, want int }{
+		{exitOK, exitDegraded, exitDegraded}, {exitBusy, exitDegraded, exitBusy}, {exitBusy, exitFailed, exitFailed},
+		{exitUsage, exitFailed, exitFailed}, {exitUsage, exitBusy, exitUsage}, {exitInterrupted, exitFailed, exitInterrupted},
+	} {
+		if got := worst(c.a, c.b); got != c.want || worst(c.b, c.a) != c.want {
+			t.Errorf("of %d and %d %d is worse", c.a, c.b, got)
+		}
+	}
+}
+
 func TestAnswerEndsWithTheContext(t *testing.T) {
 	a, _, _ := newApp(nil)
 	silent, end := io.Pipe()

@@ -72,10 +72,9 @@ func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, ar
 // complain says what went wrong and what to do next. An error of several parts
 // has a line for each.
 func (a *app) complain(err error) {
-	if t := told(0); err == nil || errors.As(err, &t) {
-		return
+	if err != nil {
+		a.complainOf("", err)
 	}
-	a.complainOf("", err)
 }
 
 // complainOf is complain, of one part of a command.

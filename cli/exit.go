@@ -86,7 +86,7 @@ type result struct {
 // A told error was said when it happened: what is left of it is its code.
 type told int
 
-func (t told) Error() string { return fmt.Sprintf("exit code %d", int(t)) }
+func (told) Error() string { return "" }
 
 // worse are the codes of a command of several parts, the worst first: it ends with
 // the worst of them.

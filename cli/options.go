@@ -29,7 +29,7 @@ func (a *app) optionsFromEnv(flags *pflag.FlagSet) error {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
 		value := a.env[name]
-		if f.Changed || value == "" || f.Name == "help" {
+		if f.Changed || value == "" || f.Name == "help" || a.ofRun(name) {
 			return
 		}
 		values := []string{value}
@@ -43,6 +43,12 @@ func (a *app) optionsFromEnv(flags *pflag.FlagSet) error {
 		}
 	})
 	return errors.Join(errs...)
+}
+
+// ofRun says whether a variable tells a hook of the run that it is a part of, and is
+// no option for who calls offsite there.
+func (a *app) ofRun(name string) bool {
+	return a.env["OFFSITE_PHASE"] != "" && (name == "OFFSITE_ID" || name == "OFFSITE_JOB")
 }
 
 // noPasswords refuses a command line with a URL that holds a password: process

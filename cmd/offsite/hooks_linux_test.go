@@ -255,6 +255,36 @@ func TestInterruptedPost(t *testing.T) {
 	a.ended(recover, said, 0)
 }
 
+// TestInterruptedUpload: what was packed waits, and is sent by a recover.
+func TestInterruptedUpload(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	a := newApplication(t)
+	a.post = "echo >paused"
+	r := minIO(t)
+	a.env = r.env
+	far := func(address string) {
+		a.configure("  far: {s3: {bucket: tests, prefix: app, region: us-east-1, endpoint: http://"+address+"}}", ", far")
+	}
+	far(silent.Addr().String())
+	run, said := a.begin()
+	a.goOn()
+	a.paused() // by the post: the archive is sealed
+	a.signal(run, syscall.SIGTERM)
+	a.ended(run, said, 130)
+	if want := `waits for `; !strings.Contains(said.String(), want) || !strings.Contains(said.String(), "far: pending: ") {
+		t.Errorf("does not say what waits:\n%s", said)
+	}
+	a.logged("pre", "went on", "post")
+	far(r.address)
+	a.says(0, "recover", ": far: stored ", "recovered: 1 of 1 backup sent")
+	a.says(0, "restore latest restored --no-hooks", "restored ")
+	a.logged()
+}
+
 // TestAgentThatSaysNothing takes connections and never answers: it holds up neither
 // a list nor a run for longer than its patience.
 func TestAgentThatSaysNothing(t *testing.T) {
