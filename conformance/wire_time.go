@@ -50,61 +50,68 @@ type stalled struct {
 	once    fault.Fault
 	forever fault.Fault
 	match   func(fault.Request) bool
-	commit  bool // whether it may stall a commit
 }
 
 func (t *trial) stalled() []stalled {
 	half := t.middle()
 	return []stalled{
-		{"Upload", fault.StallUp(half), fault.StallUp(0), hasBody, false},
-		{"Upload", fault.StallAnswer(), fault.StallAnswer(), anyRequest, true},
-		{"Open", fault.StallDown(half), fault.StallDown(0), readsArchive, false},
-		{"Open", fault.StallAnswer(), fault.StallAnswer(), anyRequest, false},
-		{"Get", fault.StallDown(1), fault.StallDown(0), reads, false},
-		{"List", fault.StallDown(1), fault.StallDown(0), t.target.Wire.Page, false},
-		{"Delete", fault.StallAnswer(), fault.StallAnswer(), anyRequest, false},
+		{"Upload", fault.StallUp(half), fault.StallUp(0), hasBody},
+		{"Upload", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
+		{"Open", fault.StallDown(half), fault.StallDown(0), readsArchive},
+		{"Open", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
+		{"Get", fault.StallDown(1), fault.StallDown(0), reads},
+		{"List", fault.StallDown(1), fault.StallDown(0), t.target.Wire.Page},
+		{"Delete", fault.StallAnswer(), fault.StallAnswer(), anyRequest},
 	}
 }
 
-// stalls has nothing move on a connection: once, and then whenever it is asked.
+// stalls has nothing move on a connection: whenever it is asked, and then once, after
+// which a call may take as long as its work does.
 func stalls(t *trial) {
 	ns := t.place()
 	direct := t.open(ns)
 	stored, all := t.stored(direct, t.errandSize()), t.stalled()
-	sources := make([]*source, 2*len(all))
-	for i := range sources {
-		switch sources[i] = stored; all[i/2].call {
+	about := func(call string) *source {
+		switch call {
 		case "Upload":
-			sources[i] = t.source(t.errandSize())
+			return t.source(t.errandSize())
 		case "Delete":
-			sources[i] = t.source(100)
-			t.ok(t.upload(t.ctx, direct, sources[i]), "an upload")
+			s := t.source(100)
+			t.ok(t.upload(t.ctx, direct, s), "an upload")
+			return s
 		}
+		return stored
 	}
-	t.did("each call, once and for ever stalled, with a patience of %v for a stall and %v for all", hasty.Stall, hasty.Retry)
-	t.spread(len(sources), func(i int) {
-		c := all[i/2]
-		r := &fault.Rule{Match: c.match, Fault: c.once}
-		if i%2 == 1 {
-			r = &fault.Rule{Match: c.match, Fault: c.forever, Times: fault.Always}
+	for _, times := range []int{fault.Always, 1} {
+		sources := make([]*source, len(all))
+		for i, c := range all {
+			sources[i] = about(c.call)
 		}
-		what, bound := fmt.Sprintf("%s, with a %v", c.call, r.Fault), most("", hasty)
-		if c.commit {
-			bound = most(c.call, hasty)
-		}
-		w := t.wired(ns, hasty)
-		w.arm(r)
-		err := t.ending(what, bound, func(ctx context.Context) error { return t.call(w, ctx, c.call, sources[i]) })
-		t.fired(r, "at "+c.call)
-		if r.Times == fault.Always && err == nil {
-			t.fail(what+" at every request answers that it did not succeed", "no error")
-		}
-		if err != nil {
-			t.kind(err, core.ErrUnavailable)
-		}
-		r.Release()
-		t.wholeOr(direct, sources[i], core.ErrNotFound)
-	})
+		t.did("each call, stalled %s, with a patience of %v for a stall and %v for all", map[int]string{1: "once", fault.Always: "for ever"}[times], hasty.Stall, hasty.Retry)
+		t.spread(len(all), func(i int) {
+			t.stall(ns, all[i], sources[i], times)
+			t.wholeOr(direct, sources[i], core.ErrNotFound)
+		})
+	}
+}
+
+func (t *trial) stall(ns Namespace, c stalled, s *source, times int) {
+	r, bound := &fault.Rule{Match: c.match, Fault: c.once, Times: times}, caseLimit/2
+	if times == fault.Always {
+		r.Fault, bound = c.forever, most(c.call, hasty)
+	}
+	what := fmt.Sprintf("%s, with a %v", c.call, r.Fault)
+	w := t.wired(ns, hasty)
+	w.arm(r)
+	err := t.ending(what, bound, func(ctx context.Context) error { return t.call(w, ctx, c.call, s) })
+	t.fired(r, "at "+c.call)
+	if times == fault.Always && err == nil {
+		t.fail(what+" at every request answers that it did not succeed", "no error")
+	}
+	if err != nil {
+		t.kind(err, core.ErrUnavailable)
+	}
+	r.Release()
 }
 
 // slowAlive moves an archive up and down so slowly that each takes three times as
