@@ -80,6 +80,23 @@ func TestS3(t *testing.T) {
 	conformance.Run(t, target)
 }
 
+// TestNaturalPages lists what does not fit in one page of the server's own size, by
+// the agent as Config.Open makes it.
+func TestNaturalPages(t *testing.T) {
+	server := minio.Get(t)
+	bucket := newBucket(t, server, false)
+	signIn(t, server.Key)
+	conformance.Run(t, conformance.Target{
+		Open: func(ctx context.Context, ns conformance.Namespace, env core.Env) (core.Agent, error) {
+			c := &Config{Bucket: bucket.Name, Prefix: strings.Trim(string(ns), "/"), Endpoint: server.URL}
+			return c.Open(ctx, env)
+		},
+		Raw:    bucket,
+		Limits: conformance.Limits{PartSize: 32 << 20, Page: 1000},
+		Select: func(c conformance.Case) bool { return c.ID == "E02" },
+	})
+}
+
 // A suiteChild is what a child process has to know.
 type suiteChild struct {
 	URL, Bucket string
