@@ -21,8 +21,8 @@ import (
 // brokenWires are broken where they reach their place over a network.
 func brokenWires() []mutant {
 	return []mutant{
-		{name: "tries nothing again", kills: "J01", also: []string{"F06", "J07", "K03", "K04"}, with: onWire(func(c *client, ctx context.Context, q request) response { return c.try(ctx, q) })},
-		{name: "takes a reset for the end", kills: "J02", also: []string{"K03", "K04"}, racy: true, with: endingAt(func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })},
+		{name: "tries nothing again", kills: "J01", also: []string{"D09", "F06", "J07", "K03", "K04"}, with: onWire(func(c *client, ctx context.Context, q request) response { return c.try(ctx, q) })},
+		{name: "takes a reset for the end", kills: "J02", also: []string{"J01", "K03", "K04"}, racy: true, with: endingAt(func(err error) bool { return errors.Is(err, syscall.ECONNRESET) })},
 		{name: "takes a cut for the end", kills: "J10", also: []string{"J01", "K03", "K04"}, racy: true, with: endingAt(func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) })},
 		{name: "takes its own commit for another's", kills: "J03", also: []string{"F07", "J01"}, with: onWire(func(c *client, ctx context.Context, q request) response {
 			t := tries{client: c}
