@@ -197,7 +197,6 @@ func unanswered(err error) error {
 		e.Kind = core.ErrUnauthenticated
 		e.Detail = fmt.Sprintf("the certificate of %s is not trusted: %v (one that is your own is named by ca_bundle)", host, certificate.Err)
 	case errors.As(err, &name) && name.IsNotFound:
-		e.Kind = core.ErrNoPlace
 		e.Detail = fmt.Sprintf("there is no host %s: look at region and endpoint; where a server has no host for each bucket, path_style=true", name.Name)
 	}
 	return e

@@ -133,7 +133,7 @@ func TestNoAnswer(t *testing.T) {
 		"reset":       {&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, core.ErrUnavailable, "reset by peer"},
 		"time":        {&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}, core.ErrUnavailable, "i/o timeout"},
 		"end":         {io.ErrUnexpectedEOF, core.ErrUnavailable, "unexpected EOF"},
-		"no name":     {&net.DNSError{Name: "s3.example", IsNotFound: true}, core.ErrNoPlace, "there is no host s3.example: look at region and endpoint"},
+		"no name":     {&net.DNSError{Name: "s3.example", IsNotFound: true}, core.ErrUnavailable, "there is no host s3.example: look at region and endpoint"},
 		"no resolver": {&net.DNSError{Name: "s3.example", IsTemporary: true, Err: "server misbehaving"}, core.ErrUnavailable, "server misbehaving"},
 		"certificate": {&tls.CertificateVerificationError{Err: errors.New("x509: unknown")}, core.ErrUnauthenticated, "the certificate of s3.example is not trusted: x509: unknown (one that is your own is named by ca_bundle)"},
 	} {

@@ -12,7 +12,8 @@ import (
 const limitStep = 64 << 10
 
 // limited is body, held back by the limiter of the agent. Only what is sent goes
-// through it, not what is read to compute a checksum.
+// through it, not what is read to compute a checksum, unless a driver computes one of
+// its own.
 func (c *call) limited(ctx context.Context, body *io.SectionReader) *io.SectionReader {
 	return io.NewSectionReader(limitedReader{ctx, body, c.agent.env.Limit}, 0, body.Size())
 }

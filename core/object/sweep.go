@@ -81,7 +81,10 @@ func (s *sweep) found() (all []leftover, err error) {
 	}
 	for _, part := range []func() ([]leftover, error){s.parts, s.archives, s.marks} {
 		found, err := part()
-		if err != nil && !errors.Is(err, core.ErrNoPlace) {
+		if errors.Is(err, core.ErrNoPlace) {
+			return nil, nil // what was seen there before is not forgotten: it may be away
+		}
+		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)

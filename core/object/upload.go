@@ -209,7 +209,7 @@ func (u *upload) settle(b core.Backup, o Object, commit error) error {
 	}
 	same, err := u.sameArchive(b, o)
 	if err != nil {
-		return errors.Join(commit, err)
+		return errors.Join(err, commit) // whether it is there is what nobody knows
 	}
 	if !same {
 		return core.Errorf(core.ErrExists, "%s is there with other bytes", b.Archive)

@@ -91,7 +91,13 @@ func (p *Platform) pay(ctx context.Context, e *entry) (made []Payment, err error
 }
 
 // undo says whether the debt is still owed.
+//
+// A post that has begun is not cut off when the caller gives up: half a post is worse
+// than none, and nobody would run it again.
 func (p *Platform) undo(ctx context.Context, e *entry, d debt) (left bool, err error) {
+	if ctx.Err() != nil {
+		return true, fmt.Errorf("hook %s of run %s is not undone: %w", d.Hook, e.ID, context.Cause(ctx))
+	}
 	for _, process := range d.processes {
 		if p.End == nil {
 			break
@@ -111,7 +117,7 @@ func (p *Platform) undo(ctx context.Context, e *entry, d debt) (left bool, err e
 		return true, fmt.Errorf("hook %s of run %s is not undone: %w", d.Hook, e.ID, err)
 	}
 	h.Name, h.Timeout = d.Hook, cmp.Or(d.Timeout, h.Timeout)
-	return h.Undo(ctx, core.Moment{
+	return h.Undo(context.WithoutCancel(ctx), core.Moment{
 		ID: e.ID, Job: e.Job, Dir: d.Dir, Err: errKilled,
 		Runs: func(process core.Process) error { return e.Runs(h, core.Moment{Phase: core.Post}, process) },
 	})

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/offsite-backup/offsite/core"
@@ -50,8 +51,11 @@ const (
 
 // A ledger is the file of one run's steps.
 type ledger struct {
+	now func() time.Time
+
+	mu   sync.Mutex
 	file *os.File
-	now  func() time.Time
+	size int64 // of its whole lines
 }
 
 // openLedger opens the file at path to go on in it. A line that a power loss tore
@@ -65,23 +69,28 @@ func openLedger(path string, now func() time.Time) (*ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(f.Truncate(int64(bytes.LastIndexByte(whole, '\n')+1)), syncDir(filepath.Dir(path))); err != nil {
+	size := int64(bytes.LastIndexByte(whole, '\n') + 1)
+	if err := errors.Join(f.Truncate(size), syncDir(filepath.Dir(path))); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &ledger{f, now}, nil
+	return &ledger{file: f, now: now, size: size}, nil
 }
 
-// note returns when a step is on disk. It is safe for concurrent use: a line is one
-// write.
+// note returns when a step is on disk. It is safe for concurrent use. Of a step that
+// cannot be noted, as on a full disk, nothing stays.
 func (l *ledger) note(s step) error {
 	s.At = l.now().UTC()
 	line, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	if _, err := l.file.Write(append(line, '\n')); err != nil {
-		return err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, err := l.file.Write(append(line, '\n'))
+	if err != nil {
+		return errors.Join(err, l.file.Truncate(l.size))
 	}
+	l.size += int64(n)
 	return l.file.Sync()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -16,18 +17,29 @@ import (
 
 // waits says whether an archive is packed and waits for agents.
 func (e *entry) waits(now time.Time) bool {
-	if now.After(e.Keep) {
-		return false
+	return !now.After(e.Keep) && e.sealed()
+}
+
+// sealed says whether an archive is packed, and some agent may lack it.
+func (e *entry) sealed() bool {
+	_, err := os.Stat(e.path(sealedFile))
+	return err == nil
+}
+
+// unseal says that the archive waits for nobody any more, before it is removed: one
+// that is not there while its metadata is may be on a disk that is away.
+func (e *entry) unseal() error {
+	err := os.Remove(e.path(sealedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	_, sealed := os.Stat(e.path(sealedFile))
-	_, archive := os.Stat(e.Spool) // it goes first, when every agent has it
-	return sealed == nil && !errors.Is(archive, fs.ErrNotExist)
+	return errors.Join(err, syncDir(e.folder()))
 }
 
 // keep puts a packed archive on disk, so that it can be sent after this process has
 // died. No agent commits before: what one has is then kept for the others.
 func (r *run) keep(b core.Backup) error {
-	if err := r.spool.file.Sync(); err != nil {
+	if err := errors.Join(r.spool.file.Sync(), syncDir(filepath.Dir(r.entry.Spool))); err != nil {
 		return err
 	}
 	doc, err := b.Encode()
@@ -74,13 +86,9 @@ func (w *waiting) Backup(ctx context.Context) (core.Backup, error) {
 }
 
 // final says that an agent will not take an archive however often it is asked.
+// Everything else somebody may mend: a URL, a network, a right.
 func final(err error) bool {
-	for _, kind := range []core.ErrorKind{core.ErrExists, core.ErrInvalid, core.ErrDamaged, core.ErrChanged, core.ErrUnsupported} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, core.ErrExists) || errors.Is(err, core.ErrInvalid)
 }
 
 // resend sends an archive that waits to those agents that lack it, and ends its
@@ -157,11 +165,12 @@ func (e *entry) settleWaiting(results []core.AgentResult) error {
 	return errors.Join(err, e.end())
 }
 
-// giveUp makes an archive that waits one that is over.
+// giveUp makes an archive that waits one that is over, where it is no use. One that
+// cannot be read now may be on a disk that is away, or another user's.
 func (e *entry) giveUp(why error) error {
-	if errors.Is(why, fs.ErrPermission) {
-		return e.release() // it may be read by another user
+	if !errors.Is(why, core.ErrDamaged) && !errors.Is(why, core.ErrInvalid) {
+		return e.release()
 	}
 	e.Keep = time.Time{}
-	return errors.Join(e.save(), e.release())
+	return errors.Join(e.save(), e.unseal(), e.release())
 }

@@ -709,13 +709,13 @@ func TestState(t *testing.T) {
 	if _, err := st.create(record{ID: id}, time.Now); !errors.Is(err, core.ErrExists) {
 		t.Errorf("second record of an id: %v", err)
 	}
-	if dead, err := st.dead(now, none); err != nil || len(dead) != 0 {
+	if dead, _, err := st.dead(now, none); err != nil || len(dead) != 0 {
 		t.Errorf("a record that is held is dead: %v, %v", dead, err)
 	}
 	if err := held.release(); err != nil {
 		t.Fatal(err)
 	}
-	dead, err := st.dead(now, none)
+	dead, _, err := st.dead(now, none)
 	if err != nil || len(dead) != 1 || !slices.Equal(dead[0].Agents, []string{"x"}) {
 		t.Fatalf("dead: %v, %v", dead, err)
 	}
@@ -726,7 +726,7 @@ func TestState(t *testing.T) {
 		t.Errorf("left: %v, %v", left, err)
 	}
 	write(t, filepath.Join(st.folder("b"), "run.json"), "{torn")
-	if _, err := st.dead(now, none); err == nil || !strings.Contains(err.Error(), "run.json") {
-		t.Errorf("a torn record: %v", err)
+	if taken, broken, err := st.dead(now, none); err != nil || len(taken) != 0 || len(broken) != 1 || !strings.Contains(broken[0].Error(), "run.json") {
+		t.Errorf("a torn record: %v, %v, %v", taken, broken, err)
 	}
 }

@@ -38,7 +38,7 @@ func (p *Platform) Recover(ctx context.Context) (Recovery, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Payments = t.payments
+	r.Payments, r.Left = t.payments, t.wrong
 	for _, e := range t.wanted {
 		r.Sent = append(r.Sent, p.resend(ctx, e))
 	}

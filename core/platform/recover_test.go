@@ -260,7 +260,8 @@ func TestKilledBeforeItsRecordEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove((&state{w.at("state")}).folder(report.Backup.ID) + "/archive"); err != nil {
+	folder := (&state{w.at("state")}).folder(report.Backup.ID)
+	if err := os.Remove(folder + "/backup.json"); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := w.Recover(t.Context()); err != nil || !r.Done() || len(r.Sent) != 0 {
@@ -268,6 +269,81 @@ func TestKilledBeforeItsRecordEnded(t *testing.T) {
 	}
 	if names := left(t, w.at("state")); len(names) > 0 {
 		t.Errorf("left: %q", names)
+	}
+}
+
+// TestSpoolAway is an archive on a disk that is away for a while.
+func TestSpoolAway(t *testing.T) {
+	w := newWorld(t)
+	two := &down{w.Agents[1], true}
+	w.Agents[1] = two
+	job := w.job()
+	job.Name, job.Copies, job.KeepPending = "app", 1, time.Hour
+	report, err := w.Run(t.Context(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two.away = false
+	archive := (&state{w.at("state")}).folder(report.Backup.ID) + "/archive"
+	if err := os.Rename(archive, w.at("elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if r, err := w.Recover(t.Context()); err != nil || r.Done() {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if err := os.Rename(w.at("elsewhere"), archive); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := w.Recover(t.Context()); err != nil || !r.Done() || len(r.Sent) != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestAllAway keeps the archive although every agent is away before it is packed.
+func TestAllAway(t *testing.T) {
+	w := newWorld(t)
+	one, two := &down{w.Agents[0], true}, &down{w.Agents[1], true}
+	w.Agents = []core.Agent{one, two}
+	job := w.job()
+	job.Name, job.KeepPending = "app", time.Hour
+	job.Hooks = []core.Hook{{Name: "slow", Pre: func(ctx context.Context, _ core.Moment) error {
+		select { // longer than the agents take to say no
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+			return nil
+		}
+	}}}
+	if report, err := w.Run(t.Context(), job); err == nil || len(report.Agents) != 2 || report.Agents[0].State != core.Pending {
+		t.Fatalf("%+v, %v", report.Result, err)
+	}
+	one.away, two.away = false, false
+	if r, err := w.Recover(t.Context()); err != nil || !r.Done() || len(r.Sent) != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestPaymentIsNotCutOff by a caller who gives up: what has begun ends, the rest is
+// still owed.
+func TestPaymentIsNotCutOff(t *testing.T) {
+	w := newWorld(t)
+	w.dead(t, step{Step: stepOwes, Hook: "a", Undoes: true}, step{Step: stepOwes, Hook: "b", Undoes: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	var ran []string
+	w.Hook = func(_ context.Context, name string, _ []byte) (core.Hook, error) {
+		return core.Hook{Post: func(ctx context.Context, _ core.Moment) error {
+			cancel()
+			ran = append(ran, name)
+			return ctx.Err()
+		}}, nil
+	}
+	if r, _ := w.Recover(ctx); len(r.Payments) != 2 || r.Payments[0].Err != nil || !r.Payments[1].Owed {
+		t.Errorf("%+v", r.Payments)
+	}
+	if r, err := w.Recover(t.Context()); err != nil || !r.Done() || !slices.Equal(ran, []string{"b", "a"}) {
+		t.Errorf("%+v, %v, ran %q", r, err, ran)
 	}
 }
 

@@ -173,7 +173,8 @@ func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 		cleared.sweep(ctx, a)
 		return r.entry.before(ctx, a)
 	}, func(res core.AgentResult) {
-		if res.Err != nil && sending.Add(-1) == 0 {
+		gone := res.Err != nil && (r.job.KeepPending == 0 || final(res.Err))
+		if gone && sending.Add(-1) == 0 {
 			stop(errNobody)
 		}
 	})
@@ -234,7 +235,7 @@ func (r *run) closeSpool() error {
 	if slices.ContainsFunc(r.report.Agents, pending) {
 		return r.spool.file.Close()
 	}
-	return r.spool.close()
+	return errors.Join(r.entry.unseal(), r.spool.close())
 }
 
 func pending(a core.AgentResult) bool { return a.State == core.Pending }

@@ -94,6 +94,9 @@ func (s *state) create(r record, now func() time.Time) (e *entry, err error) {
 		} else if err != nil {
 			return err
 		}
+		if err := syncDir(s.runs()); err != nil {
+			return err
+		}
 		if e, err = s.hold(r.ID); err != nil {
 			return err
 		}
@@ -129,8 +132,9 @@ func (s *state) hold(id core.ID) (*entry, error) {
 
 // dead takes the records that no process holds of what is over, of what owes
 // something, and of what want says. The others are free again before anyone else
-// looks. The caller releases what it gets.
-func (s *state) dead(now time.Time, want func(*entry) bool) (taken []*entry, err error) {
+// looks. The caller releases what it gets. broken says which records cannot be
+// understood: they stop nobody.
+func (s *state) dead(now time.Time, want func(*entry) bool) (taken []*entry, broken []error, err error) {
 	err = s.whole(func() error {
 		folders, err := os.ReadDir(s.runs())
 		if err != nil {
@@ -144,7 +148,7 @@ func (s *state) dead(now time.Time, want func(*entry) bool) (taken []*entry, err
 			e, err := s.take(id)
 			switch {
 			case err != nil:
-				return fmt.Errorf("state of %s: %w", id, err)
+				broken = append(broken, fmt.Errorf("state of %s: %w", id, err))
 			case e == nil:
 			case e.owes || !e.unfinished(now) || want(e):
 				taken = append(taken, e)
@@ -160,9 +164,9 @@ func (s *state) dead(now time.Time, want func(*entry) bool) (taken []*entry, err
 		for _, e := range taken {
 			err = errors.Join(err, e.release())
 		}
-		return nil, err
+		return nil, broken, err
 	}
-	return taken, nil
+	return taken, broken, nil
 }
 
 // take holds the record of an id and reads it; nil when a process has it.
@@ -234,7 +238,7 @@ func (e *entry) empty() error {
 // lies elsewhere and stays.
 func (e *entry) remove() error {
 	return e.state.whole(func() error {
-		if err := e.empty(); err != nil {
+		if err := errors.Join(e.unseal(), e.empty()); err != nil {
 			return errors.Join(err, e.release())
 		}
 		return errors.Join(e.archive(), e.release(), os.RemoveAll(e.folder()))

@@ -3,6 +3,10 @@ package platform
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 )
 
 // A takeover is what a command found of others whose process was killed.
@@ -10,16 +14,17 @@ type takeover struct {
 	*clearing // what is over, to be swept
 	payments  []Payment
 	wanted    []*entry // what can be gone on with, held
+	wrong     []error  // what else there is to say
 }
 
 // takeOver pays what dead runs owe, and takes what is over and what want says. The
 // caller settles it, and releases what it wanted.
 func (p *Platform) takeOver(ctx context.Context, want func(*entry) bool) (*takeover, error) {
-	dead, err := (&state{p.Env.StateDir}).dead(p.now(), want)
+	dead, broken, err := (&state{p.Env.StateDir}).dead(p.now(), want)
 	if err != nil {
 		return nil, err
 	}
-	t := &takeover{}
+	t := &takeover{wrong: broken}
 	var over []*entry
 	for _, e := range dead {
 		made, err := p.pay(ctx, e)
@@ -31,6 +36,9 @@ func (p *Platform) takeOver(ctx context.Context, want func(*entry) bool) (*takeo
 		case stillOwed(made):
 			_ = e.release() // the next command tries again
 		case !e.unfinished(p.now()):
+			if e.sealed() && len(e.Agents) > 0 {
+				t.wrong = append(t.wrong, fmt.Errorf("the archive of %s waited for %s until %s and is given up", e.ID, strings.Join(e.Agents, ", "), e.Keep.Format(time.RFC3339)))
+			}
 			over = append(over, e)
 		case want(e):
 			t.wanted = append(t.wanted, e)
@@ -53,7 +61,7 @@ func stillOwed(made []Payment) bool {
 
 // failed is what went wrong with payments.
 func (t *takeover) failed() error {
-	var errs []error
+	errs := slices.Clone(t.wrong)
 	for _, p := range t.payments {
 		errs = append(errs, p.Err)
 	}

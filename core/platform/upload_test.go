@@ -73,7 +73,7 @@ func TestUploadKeepsRecord(t *testing.T) {
 func TestUploadTakesItsRecord(t *testing.T) {
 	w := newWorld(t)
 	id := unfinished(t, w, UploadOptions{})
-	if over, err := (&state{w.at("state")}).dead(time.Now(), none); err != nil || len(over) > 0 {
+	if over, _, err := (&state{w.at("state")}).dead(time.Now(), none); err != nil || len(over) > 0 {
 		t.Fatalf("an unfinished upload is over: %v, %v", over, err)
 	}
 	if report, err := w.Upload(t.Context(), w.at("source/big"), UploadOptions{}); err != nil || report.Backup.ID != id {

@@ -42,7 +42,7 @@ func (r *Retry) Do(ctx context.Context, request func(*Watch) error) error {
 			r.answered.Store(true)
 			return nil
 		}
-		if w.source != nil {
+		if w.sourceFailed() {
 			return err
 		}
 		if err := attempts.Again(ctx, err); err != nil {

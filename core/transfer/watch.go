@@ -114,6 +114,12 @@ func (b watchedBody) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+func (w *Watch) sourceFailed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.source != nil
+}
+
 // broken remembers a source's error, which no other attempt mends.
 func (w *Watch) broken(err error) {
 	w.mu.Lock()
