@@ -20,7 +20,7 @@ func TestUploadRace(t *testing.T) {
 			if round%2 == 1 {
 				files = []string{"a", "a"}
 			}
-			h.raceOnce(round, place, files)
+			h.raceOnce(round, place+r.small, files)
 			if left := r.left(); len(left) > 0 {
 				h.Fatalf("round %d: left: %q", round, left)
 			}
@@ -34,7 +34,7 @@ func (h *host) raceOnce(round int, place string, files []string) {
 	var cmds []*exec.Cmd
 	var said [2]bytes.Buffer
 	for i, file := range files {
-		cmd := h.command("upload", file, "--id", id, "--to", place+"&part_size=5MiB", "--state", h.at(fmt.Sprint("state-", i)))
+		cmd := h.command("upload", file, "--id", id, "--to", place, "--state", h.at(fmt.Sprint("state-", i)))
 		cmd.Stderr = &said[i]
 		if err := cmd.Start(); err != nil {
 			h.Fatal(err)

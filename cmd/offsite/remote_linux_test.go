@@ -18,7 +18,8 @@ type remote struct {
 	address  string                      // host:port
 	env      []string                    // of who may store there
 	place    func(address string) string // the place, over another address of the server
-	inFlight int64                       // most bytes of parts that are sent at once
+	small    string                      // options of the place: parts so small that there are many
+	inFlight int64                       // most bytes of such parts that are sent at once
 
 	commit   func(fault.Request) bool // whether a request makes an archive of its parts
 	metadata func(fault.Request) bool // whether one stores metadata
@@ -52,7 +53,8 @@ func minIO(t *testing.T) remote {
 		place: func(address string) string {
 			return "s3://" + bucket + "/app?region=us-east-1&endpoint=" + url.QueryEscape("http://"+address)
 		},
-		inFlight: 8 * 32 << 20,
+		small:    "&part_size=8MiB&concurrency=4",
+		inFlight: 4 * 8 << 20,
 		commit:   func(q fault.Request) bool { return q.Method == "POST" && strings.Contains(q.Target, "uploadId=") },
 		metadata: func(q fault.Request) bool { return q.Method == "PUT" && strings.Contains(q.Target, "/meta/") },
 		held:     func() int64 { return written(parts) },

@@ -17,7 +17,7 @@ import (
 // resumeSize is how many MiB an upload that is killed has: OFFSITE_RESUME_MIB, or so
 // many that it is killed among dozens of parts.
 func resumeSize(t *testing.T) int64 {
-	mib := int64(512)
+	mib := int64(256)
 	if s := os.Getenv("OFFSITE_RESUME_MIB"); s != "" {
 		var err error
 		if mib, err = strconv.ParseInt(s, 10, 64); err != nil {
@@ -95,7 +95,7 @@ type uploading struct {
 func (h *host) upload(r remote, forgets bool) *uploading {
 	h.Helper()
 	u := &uploading{host: h, remote: r, proxy: h.proxy(r), forgets: forgets}
-	u.args = []string{"upload", "file.bin", "--to", r.place(u.proxy.Addr())}
+	u.args = []string{"upload", "file.bin", "--to", r.place(u.proxy.Addr()) + r.small}
 	if forgets {
 		u.args = append(u.args, "--id", "by-hand-"+strings.ToLower(crand.Text())) // one that was deleted stays so
 	}
@@ -179,7 +179,7 @@ func (h *host) noise(name string, size int64) {
 // missing.
 func TestDownloadResumes(t *testing.T) {
 	each(t, func(h *host, r remote) {
-		const size = 512 << 20
+		const size = 256 << 20
 		h.noise("file.bin", size)
 		h.run(0, "upload", "file.bin", "--to", r.place(r.address))
 		id := h.ids(r.place(r.address))[0]
