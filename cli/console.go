@@ -114,7 +114,7 @@ var kindAdvice = []struct {
 	next string
 }{
 	{core.ErrDamaged, "what is stored there is damaged: restore from another place, and keep this one until you have"},
-	{core.ErrNoPlace, "nothing is there: check how the place is written, and that its disk or share is mounted"},
+	{core.ErrNoPlace, "nothing is there: check how the place is written, and that its bucket is made, or its disk or share mounted"},
 	{core.ErrNotFound, `"offsite list" shows the backups that are there`},
 	{core.ErrExists, "what is there was left as it is: choose another name, or look at what is there"},
 	{core.ErrUnauthenticated, "check the credentials of that place"},

@@ -103,7 +103,7 @@ func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	case c.had.Load():
 		return got, core.Errorf(core.ErrUnavailable, "the credentials cannot be renewed: %w", err)
 	}
-	return got, core.Errorf(core.ErrUnauthenticated, "no credentials in the AWS environment variables and files, and none from this machine: %w", err)
+	return got, core.Errorf(core.ErrUnauthenticated, "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile; there are none in the AWS environment variables and files, and none from this machine: %w", err)
 }
 
 // unsigned leaves the payload out of the signature: its checksum is in a header

@@ -149,8 +149,15 @@ func (c *Config) SetURL(u *url.URL) error {
 	return c.check()
 }
 
-// Place is "s3:bucket/prefix".
-func (c *Config) Place() string { return strings.TrimSuffix(name+":"+c.Bucket+"/"+c.Prefix, "/") }
+// Place is "s3:bucket/prefix", and "s3:host:port/bucket/prefix" where there is an
+// endpoint: buckets of two servers may have one name.
+func (c *Config) Place() string {
+	words := []string{c.Bucket, c.Prefix}
+	if u, err := url.Parse(c.Endpoint); err == nil && u.Host != "" {
+		words = append([]string{u.Host}, words...)
+	}
+	return strings.TrimRight(name+":"+strings.Join(words, "/"), "/")
+}
 
 // Open returns the agent. It asks the server nothing.
 func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {

@@ -101,7 +101,7 @@ func TestWrongURL(t *testing.T) {
 }
 
 func TestPlace(t *testing.T) {
-	for want, c := range map[string]*Config{"s3:bucket": {Bucket: "bucket"}, "s3:bucket/a/b": {Bucket: "bucket", Prefix: "a/b"}} {
+	for want, c := range map[string]*Config{"s3:bucket": {Bucket: "bucket"}, "s3:bucket/a/b": {Bucket: "bucket", Prefix: "a/b"}, "s3:minio:9000/bucket": {Bucket: "bucket", Endpoint: "https://minio:9000/"}} {
 		if got := c.Place(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

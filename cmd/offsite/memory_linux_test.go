@@ -74,12 +74,12 @@ func (h *host) boundedBy(bound int64, args ...string) {
 }
 
 // TestMemoryOverNetwork sends a large file and fetches it, and packs and restores
-// it.
+// it: OFFSITE_MEMORY_GIB, or a GiB.
 func TestMemoryOverNetwork(t *testing.T) {
 	each(t, func(h *host, r remote) {
 		h.dir = h.TempDir() // only the server's copy is in memory
 		place := r.place(r.address)
-		h.writeLarge(h.at("source", "large"), 4<<30)
+		h.writeLarge(h.at("source", "large"), memoryGiB(h.T)<<30)
 		h.boundedBy(fileMemoryBound, "upload", "source/large", "--to", place)
 		id := h.ids(place)[0]
 		h.boundedBy(fileMemoryBound, "download", id, "fetched", "--from", place)
@@ -104,6 +104,18 @@ func TestMemoryOfOneLargeFile(t *testing.T) {
 	id := h.ids("copies")[0]
 	h.bounded("restore", id, "restored", "--from", "copies", "--below", h.at("source"))
 	h.same(h.at("source"), h.at("restored"))
+}
+
+func memoryGiB(t *testing.T) int64 {
+	s := os.Getenv("OFFSITE_MEMORY_GIB")
+	if s == "" {
+		return 1
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // writeLarge writes a file of which every second MiB is noise.
