@@ -28,6 +28,7 @@ type ranged struct {
 	watch *Watch // of body
 	body  io.ReadCloser
 	broke error // how body ended
+	over  error // what every further Read answers
 }
 
 // enough bytes make an attempt one that got on. With less, a place that breaks
@@ -53,10 +54,11 @@ func (r *ranged) start() error {
 
 func (r *ranged) Read(p []byte) (int, error) {
 	for r.left > 0 && len(p) > 0 {
-		if r.broke != nil {
-			if err := r.again(); err != nil {
-				return 0, err
-			}
+		if r.broke != nil && r.over == nil {
+			r.over = r.again()
+		}
+		if r.over != nil {
+			return 0, r.over
 		}
 		if n := r.read(p[:min(int64(len(p)), r.left)]); n > 0 {
 			return n, nil
@@ -91,7 +93,7 @@ func (r *ranged) again() error {
 	if err = r.attempts.Again(r.ctx, err); err == nil {
 		err = r.start()
 	}
-	r.broke = err
+	r.broke = nil
 	return err
 }
 
