@@ -59,7 +59,7 @@ func (n *null) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost:
 		n.complete(w, r)
 	case r.Method == http.MethodGet && q.Has("uploads"):
-		fmt.Fprint(w, "<ListMultipartUploadsResult></ListMultipartUploadsResult>")
+		fmt.Fprint(w, "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
 	case r.Method == http.MethodGet && q.Has("uploadId"):
 		n.list(w)
 	default:
@@ -95,7 +95,7 @@ func (n *null) list(w http.ResponseWriter) {
 	for i := 1; i <= len(n.parts); i++ {
 		fmt.Fprintf(w, `<Part><PartNumber>%d</PartNumber><ETag>"1"</ETag><Size>%d</Size><ChecksumCRC64NVME>%s</ChecksumCRC64NVME></Part>`, i, n.parts[i].size, encode(n.parts[i].sum))
 	}
-	fmt.Fprint(w, "</ListPartsResult>")
+	fmt.Fprint(w, "<IsTruncated>false</IsTruncated></ListPartsResult>")
 }
 
 func (n *null) complete(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +113,8 @@ func (n *null) look(w http.ResponseWriter, r *http.Request) {
 	if strings.Count(strings.TrimSuffix(r.URL.Path, "/"), "/") < 2 { // the bucket, or what it holds
 		if r.Method == http.MethodGet {
 			_ = xml.NewEncoder(w).Encode(struct {
-				XMLName xml.Name `xml:"ListBucketResult"`
+				XMLName     xml.Name `xml:"ListBucketResult"`
+				IsTruncated bool
 			}{})
 		}
 		return
