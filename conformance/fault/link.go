@@ -64,7 +64,7 @@ func (l *link) dial() error {
 		return nil
 	}
 	d := net.Dialer{Timeout: dialWithin}
-	conn, err := d.DialContext(l.proxy.life, "tcp", l.proxy.options.Upstream)
+	conn, err := d.DialContext(l.proxy.life, "tcp", l.proxy.upstream())
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 // Options say what a Proxy stands before.
 type Options struct {
-	Upstream string      // host:port of the server, plain
+	Upstream string      // host:port of the server, plain; see Proxy.Forward
 	Opaque   bool        // it does not speak HTTP
 	TLS      *tls.Config // towards the client; nil means plain. See NewIdentity.
 }
@@ -27,6 +27,7 @@ type Proxy struct {
 	up, down atomic.Int64
 
 	mu     sync.Mutex
+	server string // host:port
 	rules  []*Rule
 	seen   []Request
 	links  map[*link]struct{}
@@ -40,7 +41,7 @@ func Start(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{options: o, listener: l, links: map[*link]struct{}{}}
+	p := &Proxy{options: o, listener: l, server: o.Upstream, links: map[*link]struct{}{}}
 	p.life, p.end = context.WithCancel(context.Background())
 	p.all.Go(p.accept)
 	return p, nil
@@ -64,6 +65,20 @@ func (p *Proxy) Close() error {
 	p.mu.Unlock()
 	p.all.Wait()
 	return err
+}
+
+// Forward passes what is asked for from now on, on new connections, to another
+// server, such as one that was started again and has another port.
+func (p *Proxy) Forward(server string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = server
+}
+
+func (p *Proxy) upstream() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.server
 }
 
 // Arm replaces the rules by others, or by none. What already happens to a request

@@ -226,6 +226,21 @@ func TestDeadServer(t *testing.T) {
 	}
 }
 
+// TestForward keeps a connection with the server that it has, and takes the next
+// one to another.
+func TestForward(t *testing.T) {
+	s, p, c := rig(t)
+	other := newServer(t)
+	_, _, _ = put(c, p)
+	p.Forward(other.Listener.Addr().String())
+	_, _, _ = put(c, p)
+	c.CloseIdleConnections()
+	_, _, _ = put(c, p)
+	if s.stored() != 2 || other.stored() != 1 {
+		t.Errorf("%d at the first server and %d at the other, want 2 and 1", s.stored(), other.stored())
+	}
+}
+
 // TestAbandoned shows that an answer which nobody reads is not fetched to its end.
 func TestAbandoned(t *testing.T) {
 	_, p, c := rig(t)
