@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // keepLedgers is how many ledgers of runs that are over are kept, for people and for
@@ -28,4 +29,23 @@ func (e *entry) archive() error {
 		err = errors.Join(err, os.Remove(filepath.Join(e.state.history(), f.Name())))
 	}
 	return errors.Join(err, listed)
+}
+
+// took is the end of the newest run of a job that packed an archive; the zero step
+// where there is none.
+func (s *state) took(job string) (step, error) {
+	old, err := os.ReadDir(s.history())
+	if errors.Is(err, fs.ErrNotExist) || job == "" {
+		return step{}, nil
+	}
+	for _, f := range slices.Backward(old) {
+		steps, err := readLedger(filepath.Join(s.history(), f.Name()))
+		if err != nil || len(steps) == 0 || steps[0].Job != job {
+			continue // one that cannot be read stops no backup
+		}
+		if end := steps[len(steps)-1]; end.Archive > 0 {
+			return end, nil
+		}
+	}
+	return step{}, err
 }

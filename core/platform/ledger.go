@@ -33,6 +33,11 @@ type step struct {
 	Process *core.Process `json:"process,omitempty"` // in which it runs
 	State   core.State    `json:"state,omitempty"`   // of an agent
 	Outcome core.Outcome  `json:"outcome,omitempty"` // of the run
+	Job     string        `json:"job,omitempty"`     // of a run that is begun
+
+	// Of a run that ended after it had packed: what it took on this machine.
+	Archive int64 `json:"archive,omitempty"` // bytes
+	Dumped  int64 `json:"dumped,omitempty"`  // bytes, by hooks
 }
 
 // A stepKind is a word that a person can read.

@@ -25,6 +25,8 @@ type Platform struct {
 	// End ends what is left of a process group that an action of a dead process ran
 	// in, and answers nil where nothing is. nil: nothing is ended.
 	End func(context.Context, core.Process) error
+
+	free func(dir string) (disk, error) // nil: asks the system
 }
 
 // A Job says what to back up, and how many copies make a success.

@@ -54,6 +54,7 @@ type run struct {
 	entry  *entry
 	spool  *spool
 	dirs   map[string]string // the hooks' directories, by their names in the archive
+	dumped int64             // bytes in them
 	left   error             // why something is left on this machine
 	report Report
 
@@ -143,7 +144,10 @@ func (r *run) do(ctx context.Context) (err error) {
 // agents everything stays.
 func (r *run) settle(ctx context.Context) error {
 	swept := r.after(ctx)
-	err := r.entry.ledger.note(step{Step: stepEnded, Outcome: r.report.Outcome, Error: text(r.report.Err)})
+	err := r.entry.ledger.note(step{
+		Step: stepEnded, Outcome: r.report.Outcome, Error: text(r.report.Err),
+		Archive: r.report.Backup.Size, Dumped: r.dumped,
+	})
 	return errors.Join(err, r.entry.settle(swept))
 }
 
@@ -160,6 +164,9 @@ func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 		if err := os.MkdirAll(r.Spool, 0o700); err != nil {
 			return err
 		}
+	}
+	if err := r.roomAtFirst(); err != nil {
+		return err
 	}
 	if r.spool, err = newSpool(r.entry.Spool, r.draft); err != nil {
 		return err
@@ -178,7 +185,9 @@ func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 			stop(errNobody)
 		}
 	})
+	unwatch := r.watchRoom(ctx, stop)
 	packed := r.pack(ctx)
+	unwatch()
 	r.report.Agents = send.wait()
 	packed = errors.Join(packed, r.pend())
 	if errors.Is(packed, errNobody) { // what the agents say is the reason
@@ -248,6 +257,7 @@ func (r *run) moment() core.Moment { return core.Moment{ID: r.draft.ID, Job: r.d
 
 // archive packs the source into the spool and seals it.
 func (r *run) archive(ctx context.Context, hooks []core.HookRun) error {
+	r.dumped = dumped(r.entry.path(hooksDir))
 	stats, err := archive.Pack(ctx, r.spool, archive.Options{
 		Paths:      r.job.Paths,
 		Dirs:       r.dirs,

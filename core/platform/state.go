@@ -107,7 +107,7 @@ func (s *state) create(r record, now func() time.Time) (e *entry, err error) {
 		if err := e.open(now); err != nil {
 			return err
 		}
-		return e.ledger.note(step{Step: stepBegun})
+		return e.ledger.note(step{Step: stepBegun, Job: r.Job})
 	})
 	return e, err
 }

@@ -1,0 +1,132 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// TestRoomLeft goes through what is asked for, and what is left to others.
+func TestRoomLeft(t *testing.T) {
+	const mib, gib = 1 << 20, 1 << 30
+	for name, c := range map[string]struct {
+		disk disk
+		need int64
+		full bool
+	}{
+		"a large disk":                     {disk{1 << 40, 100 * gib}, 99 * gib, false},
+		"what is left to others":           {disk{1 << 40, 100 * gib}, 100 * gib, true},
+		"a quarter of a GiB is left":       {disk{1 << 40, 256 * mib}, 0, false},
+		"less than that":                   {disk{1 << 40, 256*mib - 1}, 0, true},
+		"of a small disk a twentieth":      {disk{100 * mib, 5 * mib}, 0, false},
+		"less than a twentieth":            {disk{100 * mib, 5*mib - 1}, 0, true},
+		"one that does not say what it is": {disk{}, 100 * gib, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &run{Platform: &Platform{free: func(string) (disk, error) { return c.disk, nil }}}
+			err := r.room("somewhere", c.need)
+			if full := errors.Is(err, syscall.ENOSPC); full != c.full || err != nil && !full {
+				t.Errorf("%d of %+v: %v", c.need, c.disk, err)
+			}
+		})
+	}
+}
+
+// TestRoomAtFirst wants as much for a job as its last run took, before any hook.
+func TestRoomAtFirst(t *testing.T) {
+	w := newWorld(t)
+	job := w.job()
+	job.Name = "web"
+	dump := strings.Repeat("a row of the database\n", 1000)
+	paused := 0
+	job.Hooks = []core.Hook{{Name: "db", Pre: func(_ context.Context, m core.Moment) error {
+		paused++
+		return os.WriteFile(filepath.Join(m.Dir, "dump"), []byte(dump), 0o600)
+	}}}
+	st := &state{w.Env.StateDir}
+	if last, err := st.took("web"); err != nil || last.Archive != 0 {
+		t.Fatalf("before any run: %+v, %v", last, err)
+	}
+	report, err := w.Run(t.Context(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := job
+	other.Name, other.Hooks = "mail", nil
+	if _, err := w.Run(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	last, err := st.took("web")
+	if err != nil || last.Archive != report.Backup.Size || last.Dumped != int64(len(dump)) {
+		t.Fatalf("took %d and %d, %v; want %d and %d", last.Archive, last.Dumped, err, report.Backup.Size, len(dump))
+	}
+	need := last.Archive + last.Dumped
+	for _, left := range []int64{-1, 0} {
+		w.free = func(dir string) (disk, error) {
+			d := disk{size: 1 << 40}
+			d.free = d.leave() + need + left
+			return d, nil
+		}
+		paused = 0
+		report, err := w.Run(t.Context(), job)
+		if left < 0 {
+			if !errors.Is(err, syscall.ENOSPC) || report.Outcome != core.Failed || paused > 0 {
+				t.Errorf("a byte too few: %v, %v, paused %d times", report.Outcome, err, paused)
+			}
+		} else if err != nil || paused != 1 {
+			t.Errorf("room enough: %v, paused %d times", err, paused)
+		}
+	}
+	if names := left(t, w.at("state")); len(names) > 0 {
+		t.Errorf("left: %v", names)
+	}
+}
+
+// TestRoomWhilePacking ends a run when others, or its own hooks, take the room. The
+// application goes on, and nothing is stored.
+func TestRoomWhilePacking(t *testing.T) {
+	w := newWorld(t)
+	var full atomic.Bool
+	w.free = func(string) (disk, error) {
+		if full.Load() {
+			return disk{size: 1 << 40, free: 1 << 20}, nil
+		}
+		return disk{size: 1 << 40, free: 1 << 39}, nil
+	}
+	paused := false
+	job := w.job()
+	job.Hooks = []core.Hook{{
+		Name: "db",
+		Pre: func(ctx context.Context, _ core.Moment) error {
+			paused = true
+			full.Store(true)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		},
+		Post: func(context.Context, core.Moment) error { paused = false; return nil },
+	}}
+	report, err := w.Run(t.Context(), job)
+	if !errors.Is(err, syscall.ENOSPC) || report.Outcome != core.Failed {
+		t.Errorf("%v, %v", report.Outcome, err)
+	}
+	if paused {
+		t.Error("the application is still paused")
+	}
+	for _, place := range []string{"one", "two", "state"} {
+		if names := left(t, w.at(place)); len(names) > 0 {
+			t.Errorf("left at %s: %v", place, names)
+		}
+	}
+	full.Store(false)
+	job.Hooks = nil
+	if _, err := w.Run(t.Context(), job); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
