@@ -27,13 +27,15 @@ func (a *agent) Upload(ctx context.Context, src core.Source) error {
 			defer cancel()
 			ctx = bound
 		}
+		err := a.upload(ctx, src, draft, false)
 		// Another upload of this id may have ended meanwhile, and have taken the
-		// parts with it.
-		var err error
-		for range 3 {
-			if err = a.upload(ctx, src, draft); !errors.Is(err, errNoUpload) {
+		// parts with it, or have put others in their stead. It is left alone then,
+		// and may still disturb: each other one once.
+		for range 16 {
+			if !errors.Is(err, errNoUpload) {
 				break
 			}
+			err = a.upload(ctx, src, draft, true)
 		}
 		return err
 	})
@@ -46,6 +48,7 @@ type sending struct {
 	*agent
 	ctx        context.Context // the call's
 	key, token string
+	alone      bool         // whether it goes on with nothing of others
 	begun      bool         // whether there is an upload in parts under the token
 	there      bool         // whether an archive is stored under the key
 	have       map[int]held // parts that an earlier attempt left
@@ -54,8 +57,8 @@ type sending struct {
 	broke      bool // whether the source failed, and not the place
 }
 
-func (a *agent) upload(ctx context.Context, src core.Source, draft core.Backup) (err error) {
-	s := &sending{agent: a, ctx: ctx, key: draft.Archive, token: a.tokens(), whole: core.NewSums(crc64nvme.New())}
+func (a *agent) upload(ctx context.Context, src core.Source, draft core.Backup, alone bool) (err error) {
+	s := &sending{agent: a, ctx: ctx, key: draft.Archive, token: a.tokens(), alone: alone, whole: core.NewSums(crc64nvme.New())}
 	defer func() {
 		if err != nil && !s.goesOn(err) {
 			err = errors.Join(err, s.abort())
@@ -132,21 +135,31 @@ func (s *sending) begin(r io.ReaderAt) error {
 	if s.there = err == nil; s.there || !errors.Is(err, core.ErrNotFound) {
 		return err
 	}
-	all, err := s.step(s.ctx, conformance.Step{Op: conformance.StepList, Key: s.key}, request{Op: uploads, Key: s.key})
-	if err != nil {
-		return err
-	}
-	for _, u := range all.Uploads {
-		if u.Key != s.prefix+s.key {
-			continue
-		}
-		if ok, err := s.resume(u.Token, r); err != nil || ok {
+	if !s.alone {
+		if ok, err := s.goOn(r); err != nil || ok {
 			return err
 		}
 	}
 	_, err = s.step(s.ctx, conformance.Step{Op: conformance.StepCreate, Key: s.temp()}, request{Op: begin, Key: s.key, Token: s.token})
 	s.begun = err == nil
 	return err
+}
+
+// goOn looks for an upload to go on with.
+func (s *sending) goOn(r io.ReaderAt) (bool, error) {
+	all, err := s.step(s.ctx, conformance.Step{Op: conformance.StepList, Key: s.key}, request{Op: uploads, Key: s.key})
+	if err != nil {
+		return false, err
+	}
+	for _, u := range all.Uploads {
+		if u.Key != s.prefix+s.key {
+			continue
+		}
+		if ok, err := s.resume(u.Token, r); err != nil || ok {
+			return ok, err
+		}
+	}
+	return false, nil
 }
 
 // resume goes on with an upload if all its parts, and at least one, are of this
