@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/offsite-backup/offsite/agents/local"
 	"github.com/offsite-backup/offsite/config"
@@ -184,8 +185,9 @@ func TestToldAfterwards(t *testing.T) {
 	}
 
 	m = core.Moment{ID: "id", Job: "web", Phase: core.After}
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.FixedZone("", 3600))
 	r := core.Result{
-		Outcome: core.Degraded, Err: errors.New("nas is full"), Backup: core.Backup{ID: "id", Name: "n"},
+		Outcome: core.Degraded, Err: errors.New("nas is full"), Backup: core.Backup{ID: "id", Name: "n", Created: noon},
 		Agents: []core.AgentResult{{Agent: "disk", State: core.Stored}, {Agent: "s3:b/p", State: core.Missing, Err: errors.New("no\nspace")}, {Agent: "c", State: core.Pending}},
 	}
 	got = see(t, command.Options{}, nil, m, func(h core.Hook, m core.Moment) error { return h.After(t.Context(), m, r) })
@@ -207,7 +209,7 @@ func TestToldAfterwards(t *testing.T) {
 			map[string]any{"name": "c", "state": "pending"},
 		},
 	}
-	if !reflect.DeepEqual(got.Input, want) || backup["id"] != "id" || backup["name"] != "n" {
+	if !reflect.DeepEqual(got.Input, want) || backup["id"] != "id" || backup["name"] != "n" || backup["schema"] != core.Schema || backup["created"] != "2026-11-23T11:00:00Z" {
 		t.Errorf("told\n%v, backup %v, want\n%v", got.Input, backup, want)
 	}
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -42,8 +43,9 @@ func (m message) of(r core.Result) message {
 	for _, a := range r.Agents {
 		m.Agents = append(m.Agents, agent{a.Agent, a.State, text(a.Err)})
 	}
-	if r.Backup.ID != "" {
-		m.Backup = &r.Backup
+	if b := r.Backup; b.ID != "" {
+		b.Schema, b.Created = cmp.Or(b.Schema, core.Schema), b.Created.UTC() // as it is stored
+		m.Backup = &b
 	}
 	return m
 }
