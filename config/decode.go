@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/option"
 )
 
 // A decoder fills typed values from one file and collects what is wrong in it.
@@ -74,24 +75,24 @@ type pair struct{ key, value *yaml.Node }
 // object fills the fields of the struct v and returns the entries whose keys are
 // other, which are known as well.
 func (d *decoder) object(key string, n *yaml.Node, v reflect.Value, other ...string) (found []pair) {
-	fields, known := optionsOf(v.Type()), slices.Clone(other)
+	fields, known := option.Of(v.Type()), slices.Clone(other)
 	for _, o := range fields {
-		known = append(known, o.name)
+		known = append(known, o.Name)
 	}
 	for k, value := range d.mapping(key, n) {
-		i := slices.IndexFunc(fields, func(o option) bool { return o.name == k.Value })
+		i := slices.IndexFunc(fields, func(o option.Option) bool { return o.Name == k.Value })
 		switch {
 		case slices.Contains(other, k.Value):
 			found = append(found, pair{k, value})
 		case i >= 0:
-			d.value(join(key, k.Value), value, v.FieldByIndex(fields[i].index), fields[i].rule)
+			d.value(join(key, k.Value), value, v.FieldByIndex(fields[i].Index), ruleOf(fields[i].Tag))
 		default:
 			d.fail(k, join(key, k.Value), "unknown key%s", meant(k.Value, known))
 		}
 	}
 	for _, o := range fields {
-		if o.rule.required && n.Kind == yaml.MappingNode && child(n, o.name) == nil {
-			d.fail(n, key, "%s is missing", o.name)
+		if ruleOf(o.Tag).required && n.Kind == yaml.MappingNode && child(n, o.Name) == nil {
+			d.fail(n, key, "%s is missing", o.Name)
 		}
 	}
 	return found
@@ -104,7 +105,7 @@ func (d *decoder) value(key string, n *yaml.Node, v reflect.Value, r rule) {
 		v.Set(reflect.ValueOf(d.secret(key, n)))
 		return
 	case time.Duration:
-		parsed(d, key, n, v, parseDuration, "a time such as 10m, 1h30m or 30d")
+		parsed(d, key, n, v, parseDuration, option.DurationWant)
 		return
 	case Hook:
 		v.Set(reflect.ValueOf(d.hook(key, n)))
@@ -118,7 +119,7 @@ func (d *decoder) value(key string, n *yaml.Node, v reflect.Value, r rule) {
 	case reflect.Int:
 		parsed(d, key, n, v, parseInt, "a number from 1")
 	case reflect.Int64:
-		parsed(d, key, n, v, parseSize, "a size such as 32MiB")
+		parsed(d, key, n, v, parseSize, option.SizeWant)
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(key, n, v.Elem(), r)

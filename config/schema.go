@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/option"
 )
 
 // A schema is a JSON schema: https://json-schema.org/draft/2020-12
@@ -31,8 +32,8 @@ func (ks Kinds) Schema() []byte {
 			"hook":     ks.hookSchema(),
 			"name":     schema{"type": "string", "pattern": nameText.String()},
 			"secret":   secretSchema(),
-			"duration": schema{"type": "string", "pattern": durationText.String()},
-			"size":     either(schema{"type": "integer", "minimum": 1}, schema{"type": "string", "pattern": sizeText.String()}),
+			"duration": schema{"type": "string", "pattern": option.DurationPattern},
+			"size":     either(schema{"type": "integer", "minimum": 1}, schema{"type": "string", "pattern": option.SizePattern}),
 		},
 	}
 	text, err := json.MarshalIndent(s, "", "  ")
@@ -92,10 +93,11 @@ func entry(common reflect.Type, kinds schema) schema {
 
 func object(t reflect.Type) schema {
 	properties, required := schema{}, []string{}
-	for _, o := range optionsOf(t) {
-		properties[o.name] = schemaOf(t.FieldByIndex(o.index).Type, o.rule)
-		if o.rule.required {
-			required = append(required, o.name)
+	for _, o := range option.Of(t) {
+		r := ruleOf(o.Tag)
+		properties[o.Name] = schemaOf(t.FieldByIndex(o.Index).Type, r)
+		if r.required {
+			required = append(required, o.Name)
 		}
 	}
 	return schema{"type": "object", "properties": properties, "required": required, "additionalProperties": false}

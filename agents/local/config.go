@@ -28,7 +28,7 @@ func Kind() core.Kind {
 type Config struct {
 	// Dir is the directory. A relative one is taken from where the program stands
 	// when it is opened.
-	Dir string
+	Dir string `config:"required,path"`
 }
 
 // SetURL takes a word without a scheme, which is the directory as it is, or

@@ -3,8 +3,6 @@ package s3
 import (
 	"context"
 	"fmt"
-	"maps"
-	"math"
 	"net/url"
 	"regexp"
 	"slices"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
+	"github.com/offsite-backup/offsite/core/option"
 )
 
 const name = "s3"
@@ -34,7 +33,7 @@ func Kind() core.Kind {
 // from the AWS environment variables and files where they are empty, and credentials
 // always do.
 type Config struct {
-	Bucket    string
+	Bucket    string `config:"required"`
 	Prefix    string // of all keys, without a slash at either end
 	Region    string // us-east-1 where nothing says another one
 	Endpoint  string // URL of a server that is not Amazon's
@@ -52,7 +51,7 @@ type Config struct {
 	Checksum    string // that the server verifies: auto, crc64nvme, md5 or none; "" is auto
 	PartSize    int64  // bytes, 5 MiB to 5 GiB; 0 is 32 MiB
 	Concurrency int    // parts in flight at once, 1 to 64; 0 is 8
-	CABundle    string // file of certificates to trust besides the system's
+	CABundle    string `config:"path"` // file of certificates to trust besides the system's
 }
 
 const (
@@ -62,89 +61,14 @@ const (
 	sumNone  = "none"
 )
 
-// options are those of the URL form.
-func (c *Config) options() map[string]func(string) error {
-	return map[string]func(string) error{
-		"region":        parsed(&c.Region, text, "a region"),
-		"endpoint":      parsed(&c.Endpoint, text, "a URL"),
-		"path_style":    parsed(&c.PathStyle, parseSwitch, "true or false"),
-		"profile":       parsed(&c.Profile, text, "a profile"),
-		"storage_class": parsed(&c.StorageClass, text, "a storage class"),
-		"sse":           parsed(&c.SSE, text, "AES256 or aws:kms"),
-		"kms_key":       parsed(&c.KMSKey, text, "the id of a key"),
-		"bucket_key":    parsed(&c.BucketKey, strconv.ParseBool, "true or false"),
-		"lock":          parsed(&c.Lock, text, "governance or compliance"),
-		"lock_for":      parsed(&c.LockFor, parseTime, "a time such as 30d or 12h"),
-		"checksum":      parsed(&c.Checksum, text, "auto, crc64nvme, md5 or none"),
-		"part_size":     parsed(&c.PartSize, parseSize, "a size such as 32MiB"),
-		"concurrency":   parsed(&c.Concurrency, strconv.Atoi, "a number"),
-		"ca_bundle":     parsed(&c.CABundle, text, "a file"),
-	}
-}
-
-// parsed sets to to what parse makes of a text, or says what was wanted.
-func parsed[T any](to *T, parse func(string) (T, error), want string) func(string) error {
-	return func(s string) (err error) {
-		if *to, err = parse(s); err != nil || s == "" {
-			return fmt.Errorf("%q is not %s", s, want)
-		}
-		return nil
-	}
-}
-
-func text(s string) (string, error) { return s, nil }
-
-func parseSwitch(s string) (*bool, error) {
-	on, err := strconv.ParseBool(s)
-	return &on, err
-}
-
-// parseTime reads what time.ParseDuration does, and days: 30d.
-func parseTime(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err
-	}
-	return time.ParseDuration(s)
-}
-
-// parseSize reads bytes as people write them: 8388608, 8MiB, 1GiB.
-func parseSize(s string) (int64, error) {
-	digits, unit := s, int64(1)
-	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if before, ok := strings.CutSuffix(s, suffix); ok {
-			digits, unit = before, n
-		}
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err == nil && n > math.MaxInt64/unit {
-		err = strconv.ErrRange
-	}
-	return n * unit, err
-}
-
 // SetURL takes s3://bucket/prefix?option=value.
 func (c *Config) SetURL(u *url.URL) error {
 	if u.User != nil || u.Fragment != "" || u.Opaque != "" {
 		return core.Errorf(core.ErrInvalid, "a bucket is written s3://bucket/prefix?region=…; credentials come from the AWS environment")
 	}
 	c.Bucket, c.Prefix = u.Host, strings.Trim(u.Path, "/")
-	values, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return core.Errorf(core.ErrInvalid, "%s: its options are not written as ?option=value&option=value", c.Place())
-	}
-	known := c.options()
-	for option, given := range values {
-		set := known[option]
-		if set == nil {
-			return core.Errorf(core.ErrInvalid, "%s: no option %q; known are %s", c.Place(), option, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-		}
-		if len(given) > 1 {
-			return core.Errorf(core.ErrInvalid, "%s: option %s is given twice", c.Place(), option)
-		}
-		if err := set(given[0]); err != nil {
-			return core.Errorf(core.ErrInvalid, "%s: option %s: %w", c.Place(), option, err)
-		}
+	if err := option.SetQuery(c, u.RawQuery, "bucket", "prefix"); err != nil {
+		return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
 	}
 	return c.check()
 }

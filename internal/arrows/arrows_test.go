@@ -88,7 +88,7 @@ func TestRules(t *testing.T) {
 			"core/transfer/x.go github.com/aws/aws-sdk-go-v2/aws",
 			"core/filetree/x.go github.com/pkg/sftp",
 		},
-		"an agent imports core, core/object, core/transport and nothing else of ours; local and sftp also core/filetree": {
+		"an agent imports core, core/object, core/option, core/transport and nothing else of ours; local and sftp also core/filetree": {
 			"agents/s3/x.go " + module + "/agents/gcs",
 			"agents/s3/x.go " + module + "/core/filetree",
 			"agents/s3/x.go " + module + "/core/platform",
@@ -116,7 +116,7 @@ func TestRules(t *testing.T) {
 			"conformance/emulator/x.go " + module + "/agents/s3",
 			"conformance/reference/x.go " + module + "/cli",
 		},
-		"config imports core and core/platform, nothing else of ours": {
+		"config imports core, core/option and core/platform, nothing else of ours": {
 			"config/x.go " + module + "/hooks/command",
 			"config/x.go " + module + "/cli",
 		},

@@ -35,14 +35,14 @@ var rules = []rule{
 		},
 	},
 	{
-		"an agent imports core, core/object, core/transport and nothing else of ours; local and sftp also core/filetree",
+		"an agent imports core, core/object, core/option, core/transport and nothing else of ours; local and sftp also core/filetree",
 		func(dir, imported string) bool {
 			agent := second(dir, "agents")
 			if agent == "" || !ours(imported) || below(imported, "./agents/"+agent) {
 				return false
 			}
 			tree := imported == "./core/filetree" && (agent == "local" || agent == "sftp")
-			return imported != "./core" && imported != "./core/object" && imported != "./core/transport" && !tree
+			return imported != "./core" && imported != "./core/object" && imported != "./core/option" && imported != "./core/transport" && !tree
 		},
 	},
 	{
@@ -66,9 +66,9 @@ var rules = []rule{
 		},
 	},
 	{
-		"config imports core and core/platform, nothing else of ours",
+		"config imports core, core/option and core/platform, nothing else of ours",
 		func(dir, imported string) bool {
-			return below(dir, "config") && ours(imported) && imported != "./core" && imported != "./core/platform"
+			return below(dir, "config") && ours(imported) && imported != "./core" && imported != "./core/option" && imported != "./core/platform"
 		},
 	},
 	{
