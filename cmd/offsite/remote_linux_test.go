@@ -24,8 +24,12 @@ type remote struct {
 	commit   func(fault.Request) bool // whether a request makes an archive of its parts
 	metadata func(fault.Request) bool // whether one stores metadata
 
-	held func() int64    // bytes of parts that the server holds
-	left func() []string // what it holds that belongs to no backup
+	held    func() int64    // bytes of parts that the server holds
+	left    func() []string // what it holds that belongs to no backup
+	objects func() []string // keys of all that it holds but parts
+
+	stop  func()                  // ends the server, which keeps what it holds
+	start func() (address string) // starts it again, elsewhere
 }
 
 // remotes starts every server that there is an agent for, for one test.
@@ -64,6 +68,19 @@ func minIO(t *testing.T) remote {
 				left = append(left, "multipart: "+name)
 			}
 			return append(left, orphans(filepath.Join(dir, bucket, "app"))...)
+		},
+		objects: func() (keys []string) {
+			for _, name := range files(filepath.Join(dir, bucket)) {
+				if key, ok := strings.CutSuffix(name, "/xl.meta"); ok {
+					keys = append(keys, key)
+				}
+			}
+			return keys
+		},
+		stop: func() { server.Stop() },
+		start: func() string {
+			server = emulator.StartIn(t, dir)
+			return strings.TrimPrefix(server.URL, "http://")
 		},
 	}
 }
