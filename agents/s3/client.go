@@ -40,10 +40,7 @@ func newClient(ctx context.Context, c Config, env core.Env) (*s3.Client, *http.T
 		env.Transport = own
 	}
 	return s3.NewFromConfig(loaded, func(o *s3.Options) {
-		o.HTTPClient = &http.Client{
-			Transport:     env.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		o.HTTPClient = transport.Client(env.Transport)
 		if c.Endpoint != "" {
 			o.BaseEndpoint = &c.Endpoint
 		}

@@ -1,20 +1,17 @@
 package s3
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	smithy "github.com/aws/smithy-go"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/transport"
 )
 
 // kinds are what codes mean where the status does not say it:
@@ -89,21 +86,15 @@ func translate(err error) error {
 	if errors.As(err, &response) && response.HTTPStatusCode() != 0 {
 		return answered(response, err)
 	}
-	return unanswered(err)
+	return transport.Unanswered(err, "region and endpoint; where a server has no host for each bucket, path_style=true")
 }
-
-// A quiet cause is one that the detail tells in fewer words.
-type quiet struct{ error }
-
-func (quiet) Error() string   { return "" }
-func (q quiet) Unwrap() error { return q.error }
 
 // answered is an error that the server told.
 func answered(response *awshttp.ResponseError, err error) error {
 	e := &core.Error{
 		Kind:      kindOf(response.HTTPStatusCode(), ""),
 		RequestID: response.ServiceRequestID(),
-		Err:       quiet{err},
+		Err:       transport.Quiet{Cause: err},
 	}
 	var said []string
 	var api smithy.APIError
@@ -114,7 +105,7 @@ func answered(response *awshttp.ResponseError, err error) error {
 		said = append(said, fmt.Sprintf("an answer with status %d that is not understood", response.HTTPStatusCode()))
 	}
 	if response.Response != nil {
-		e.RetryAfter = retryAfter(response.Response.Header)
+		e.RetryAfter = transport.RetryAfter(response.Response.Header)
 		said = append(said, advice(e.Kind, err, response.Response.Response))
 	}
 	e.Detail = strings.Join(strings.Fields(strings.Join(said, " ")), " ")
@@ -164,40 +155,4 @@ func moved(h http.Header) string {
 		return "(the server points to another place and does not say where: look at region and endpoint)"
 	}
 	return fmt.Sprintf("(the server points to %s://%s, and redirects are not followed: give the endpoint that is meant)", to.Scheme, to.Host)
-}
-
-// retryAfter reads the header in both of its forms, of which one is by the server's
-// own clock (RFC 9110, 10.2.3).
-func retryAfter(h http.Header) time.Duration {
-	if n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	at, err := http.ParseTime(h.Get("Retry-After"))
-	now, e := http.ParseTime(h.Get("Date"))
-	if err != nil || e != nil {
-		return 0
-	}
-	return max(0, at.Sub(now))
-}
-
-// unanswered is an error of a request that got no answer, or half of one.
-func unanswered(err error) error {
-	e := &core.Error{Kind: core.ErrUnavailable, Err: err}
-	host := ""
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		if parsed, err := url.Parse(u.URL); err == nil {
-			host = parsed.Host
-		}
-		e.Detail, e.Err = host+": "+u.Err.Error(), quiet{err}
-	}
-	var certificate *tls.CertificateVerificationError
-	var name *net.DNSError
-	switch {
-	case errors.As(err, &certificate):
-		e.Kind = core.ErrUnauthenticated
-		e.Detail = fmt.Sprintf("the certificate of %s is not trusted: %v (one that is your own is named by ca_bundle)", host, certificate.Err)
-	case errors.As(err, &name) && name.IsNotFound:
-		e.Detail = fmt.Sprintf("there is no host %s: look at region and endpoint; where a server has no host for each bucket, path_style=true", name.Name)
-	}
-	return e
 }

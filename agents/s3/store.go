@@ -20,6 +20,7 @@ import (
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
+	"github.com/offsite-backup/offsite/core/transport"
 )
 
 // The limits of S3, from
@@ -241,7 +242,7 @@ func (s *store) Range(ctx context.Context, o object.Object, off, n int64) (io.Re
 	}
 	out, err := s.client.GetObject(ctx, in, summed)
 	if err = translate(err); errors.Is(err, core.ErrExists) { // what 412 means elsewhere
-		return nil, core.Errorf(core.ErrChanged, "%s was replaced: %w", o.Key, quiet{err})
+		return nil, core.Errorf(core.ErrChanged, "%s was replaced: %w", o.Key, transport.Quiet{Cause: err})
 	}
 	if err != nil {
 		return nil, err
