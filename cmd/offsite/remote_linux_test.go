@@ -27,6 +27,7 @@ type remote struct {
 	held    func() int64    // bytes of parts that the server holds
 	left    func() []string // what it holds that belongs to no backup
 	objects func() []string // keys of all that it holds but parts
+	purge   func()          // takes from it what was deleted, where it keeps that
 
 	stop  func()                  // ends the server, which keeps what it holds
 	start func() (address string) // starts it again, elsewhere
@@ -51,6 +52,7 @@ func minIO(t *testing.T) remote {
 	}
 	address := strings.TrimPrefix(server.URL, "http://")
 	parts := filepath.Join(dir, ".minio.sys", "multipart")
+	trash := filepath.Join(dir, ".minio.sys", "tmp", ".trash") // emptied by the server after minutes
 	return remote{
 		name: "s3", address: address,
 		env: []string{"AWS_ACCESS_KEY_ID=" + server.Key.ID, "AWS_SECRET_ACCESS_KEY=" + server.Key.Secret},
@@ -76,6 +78,12 @@ func minIO(t *testing.T) remote {
 				}
 			}
 			return keys
+		},
+		purge: func() {
+			deleted, _ := filepath.Glob(filepath.Join(trash, "*"))
+			for _, path := range deleted {
+				os.RemoveAll(path)
+			}
 		},
 		stop: func() { server.Stop() },
 		start: func() string {

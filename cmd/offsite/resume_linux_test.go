@@ -134,6 +134,7 @@ func (u *uploading) again(when string, size int64) {
 		u.Errorf("%s: left: %q", when, left)
 	}
 	u.run(0, "delete", ids[0], "--yes", "--from", direct)
+	u.remote.purge()
 	if left := files(u.at("state", "offsite", "runs")); len(left) > 0 {
 		u.Errorf("%s: left in the state folder: %q", when, left)
 	}
