@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -37,14 +38,14 @@ jobs:
 // also where a file system does not answer, from which no program can be called back.
 func TestPauseIsOver(t *testing.T) {
 	for name, c := range map[string]struct {
-		json bool
-		pace time.Duration // of each MiB; 0: none is read before the posts have run
+		script bool
+		pace   time.Duration // of each MiB; 0: none is read before the posts have run
 	}{
 		"slow": {false, 200 * time.Millisecond},
 		"hung": {true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for pause := 2 * time.Second; !pauseOver(t, c.json, c.pace, pause); pause *= 2 {
+			for pause := 2 * time.Second; !pauseOver(t, c.script, c.pace, pause); pause *= 2 {
 				if pause > 10*time.Second {
 					t.Fatalf("nothing was sent within %v", pause)
 				}
@@ -55,9 +56,13 @@ func TestPauseIsOver(t *testing.T) {
 
 // pauseOver says whether anything was sent before the pause was over: else the test
 // says too little.
-func pauseOver(t *testing.T, json bool, pace, pause time.Duration) (sent bool) {
-	p := newPair(t, json)
+func pauseOver(t *testing.T, script bool, pace, pause time.Duration) (sent bool) {
+	p := newPair(t, script)
+	p.noise("source/more", 24<<20) // than one part of any place
 	p.write(p.at("source", "slow"), make([]byte, 100<<20))
+	if err := os.Mkdir(p.at("disk"), 0o700); err != nil { // else there is no place to list
+		p.Fatal(err)
+	}
 	p.write(p.at("offsite.yaml"), fmt.Appendf(nil, pauseConfig, p.dir, p.proxy.Addr(), pause))
 	release := p.slow(p.at("source", "slow"), pace)
 	run := p.begin("run", "app", "--spool", p.at("spool"))
@@ -70,12 +75,12 @@ func pauseOver(t *testing.T, json bool, pace, pause time.Duration) (sent bool) {
 	release()
 	p.ended(run, 1)
 
-	stamps := p.stamps()
+	stamps, began := p.stamps(), p.paused()
 	if got := p.order(); got != "pre-first pre-second post-second post-first" {
 		p.Errorf("happened %q", got)
 	}
 	for _, post := range []string{"post-first", "post-second"} {
-		late := stamps[post].Sub(stamps["pre-first"]) - pause
+		late := stamps[post].Sub(began) - pause
 		if p.Logf("%s ran %v after the pause was over", post, late); late > time.Second {
 			p.Errorf("that is later than a second")
 		}
@@ -92,6 +97,33 @@ func pauseOver(t *testing.T, json bool, pace, pause time.Duration) (sent bool) {
 		p.Errorf("recover says %q", told)
 	}
 	return sent
+}
+
+// paused is when the first hook was about to be begun, by the ledger of the only run.
+func (p *pair) paused() time.Time {
+	p.Helper()
+	kept := files(p.at("state", "offsite", "ledger"))
+	if len(kept) != 1 {
+		p.Fatalf("the ledgers are %q", kept)
+	}
+	doc, err := os.ReadFile(p.at("state", "offsite", "ledger", kept[0]))
+	if err != nil {
+		p.Fatal(err)
+	}
+	for line := range bytes.Lines(doc) {
+		var s struct {
+			At   time.Time
+			Step string
+		}
+		if err := json.Unmarshal(line, &s); err != nil {
+			p.Fatalf("%s: %v", line, err)
+		}
+		if s.Step == "owes" {
+			return s.At
+		}
+	}
+	p.Fatalf("no hook was begun:\n%s", doc)
+	return time.Time{}
 }
 
 // stamps are when each hook ran.
