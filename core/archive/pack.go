@@ -150,9 +150,9 @@ func pipeline(ctx context.Context, walk *walker, frames *frameWriter, workers in
 		work  = make(chan *frame, most)
 		out   = make(chan *frame, most)
 		free  = make(chan *frame, most)
-		l     = &loader{links: &links{first: map[identity]*linked{}}}
 	)
 	g, ctx := errgroup.WithContext(ctx)
+	l := &loader{ctx: ctx, links: &links{first: map[identity]*linked{}}}
 	a := &assembler{ctx: ctx, loader: l, report: report, spare: most, free: free, work: work, out: out}
 	walk.emit = func(m mark) error { return send(ctx, m, items, load) }
 	g.Go(func() error {

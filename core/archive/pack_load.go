@@ -12,6 +12,8 @@ import (
 	"os/user"
 	"strconv"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // smallFile is the size up to which files are read ahead, several at once. What
@@ -55,6 +57,7 @@ func (it *item) lost(o Oddity) {
 // A loader reads what an archive says of a file, and small files whole. It is
 // safe for concurrent use.
 type loader struct {
+	ctx   context.Context
 	names names
 	links *links
 }
@@ -160,7 +163,7 @@ func (l *loader) regular(it *item) {
 // new file in the place of the old one.
 func (l *loader) open(it *item) (err error) {
 	for range 3 {
-		if it.file, it.opened, err = it.dir.open(it.base, it.info); !errors.Is(err, errSwapped) {
+		if err = l.whenFree(it); !errors.Is(err, errSwapped) {
 			break
 		}
 		info, e := it.dir.root.Lstat(it.base)
@@ -179,6 +182,29 @@ func (l *loader) open(it *item) (err error) {
 	it.header.size = it.opened.Size()
 	it.attributes(xattrs(it.file))
 	return nil
+}
+
+// The holder of a lease on a file, such as a Samba or NFS server, has to give it back
+// when somebody else opens it. The kernel takes it from them after 45 seconds, where
+// /proc/sys/fs/lease-break-time says nothing else: fcntl(2), "Leases".
+const (
+	leaseMost = time.Minute
+	leaseLook = 100 * time.Millisecond
+)
+
+// whenFree opens a file once nobody has a lease on it.
+func (l *loader) whenFree(it *item) (err error) {
+	for range leaseMost / leaseLook {
+		if it.file, it.opened, err = it.dir.open(it.base, it.info); !errors.Is(err, syscall.EAGAIN) {
+			break
+		}
+		select {
+		case <-time.After(leaseLook):
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		}
+	}
+	return err
 }
 
 // small reads a file whole.
