@@ -126,8 +126,8 @@ type Patience struct {
 
 	// Retry is how long a request that failed is tried again, from its first failure
 	// to its last attempt; then the call answers with what went wrong. The default is
-	// five minutes. An agent to which its place has never answered gives up after
-	// ten seconds at most.
+	// five minutes. An agent to which its place has never answered, or has not since a
+	// call was given up, gives up after ten seconds at most.
 	Retry time.Duration
 
 	// Total bounds one upload as a whole, with all that it waits for. The default is

@@ -19,12 +19,13 @@ type Retry struct {
 	Patience core.Patience                                             // with its defaults
 	Failed   func(ctx context.Context, err error, again time.Duration) // told of each failure that is tried again
 
-	answered atomic.Bool // whether the place has ever answered
+	answered atomic.Bool // whether the place has answered since it was last given up
 }
 
 const (
 	// A place that has never answered is more likely named wrongly than down for a
-	// moment: whoever asked for it waits no longer than this.
+	// moment, and one that was given up is still down: whoever asks for it waits no
+	// longer than this.
 	unansweredRetry = 10 * time.Second
 
 	firstWait = 250 * time.Millisecond
@@ -88,6 +89,7 @@ func (a *Attempts) Again(ctx context.Context, err error) error {
 	}
 	wait := max(a.waits.NextBackOff(), retryAfter(err))
 	if gone := time.Since(a.first); gone+wait > a.retry.budget() {
+		a.retry.answered.Store(false) // the next request waits no longer than at a place that was never there
 		return a.over(err, gone)
 	}
 	if a.retry.Failed != nil {

@@ -89,6 +89,30 @@ func TestRetryOfAnUnknownPlaceEndsSoon(t *testing.T) {
 	}
 }
 
+// TestRetryOfAGivenUpPlaceEndsSoon asks a place again that was given up: its outage is
+// waited for once, not by each request.
+func TestRetryOfAGivenUpPlaceEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := known(t)
+		refused := func(*transfer.Watch) error {
+			return &core.Error{Kind: core.ErrUnavailable, Detail: "connection refused"}
+		}
+		for i, most := range []time.Duration{5 * time.Minute, 10 * time.Second, 10 * time.Second} {
+			begin := time.Now()
+			if err := r.Do(t.Context(), refused); !errors.Is(err, core.ErrUnavailable) || time.Since(begin) > most || time.Since(begin) < most/3 {
+				t.Errorf("request %d: %v after %v", i, err, time.Since(begin))
+			}
+		}
+		if err := r.Do(t.Context(), func(*transfer.Watch) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if _ = r.Do(t.Context(), refused); time.Since(begin) < time.Minute {
+			t.Errorf("it answered, and was given up after %v", time.Since(begin))
+		}
+	})
+}
+
 func TestRetryEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
