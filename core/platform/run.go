@@ -300,6 +300,9 @@ func (r *run) hookDirs() error {
 		if h.Name == "" || h.Name != filepath.Base(filepath.Clean("/"+h.Name)) {
 			return core.Errorf(core.ErrInvalid, "%q is no name of a hook", h.Name)
 		}
+		if h.Pre == nil && h.Post == nil {
+			continue // it is told how the run went, and dumps nothing
+		}
 		dir := r.hookDir(h.Name)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -318,7 +321,7 @@ func (r *run) judge(packed error) error {
 		packed, wrong = nil, packed
 	}
 	if r.report.Lost > 0 {
-		wrong = errors.Join(wrong, fmt.Errorf("%d entries could not be read", r.report.Lost))
+		wrong = errors.Join(wrong, fmt.Errorf("%d of its entries could not be read", r.report.Lost))
 	}
 	r.report.Result = r.rule().judge(r.report.Result, packed, reason)
 	r.report.Err = errors.Join(r.report.Err, wrong)
