@@ -101,6 +101,12 @@ func advice(err error) string {
 		}
 		return `nothing was touched; see "` + u.command + ` --help"`
 	}
+	if post := (*core.PostError)(nil); errors.As(err, &post) {
+		return "a post failed: the application may still be paused, so look at it"
+	}
+	if errors.As(err, new(waits)) {
+		return `"offsite recover" sends what waits once the place answers or has room`
+	}
 	for _, a := range kindAdvice {
 		if errors.Is(err, a.kind) {
 			return a.next

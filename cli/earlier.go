@@ -72,7 +72,7 @@ func paid(p platform.Payment) string {
 	case p.Owed:
 		return text + ": still owed"
 	case p.Err != nil:
-		return text + ": undone, with an error"
+		return text + ": its post FAILED, and the application may still be paused"
 	}
 	return text + ": undone"
 }

@@ -28,9 +28,10 @@ is still away; 130 interrupted.
 
 With --json the result is one line:
 
-  {"v":1,"payments":[…],"sent":[…],"left":[…]}
+  {"v":1,"payments":[…],"sent":[…],"left":[…],"killed":[…]}
 
-payments and sent are as "payments" and "resent" of "offsite run"; left are texts.`
+payments and sent are as "payments" and "resent" of "offsite run"; left are texts;
+killed are the ids of runs that were killed before there was a backup of them.`
 
 func (a *app) recoverCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -57,7 +58,20 @@ func (a *app) recover(ctx context.Context) (err error) {
 	ended := a.watch(s)
 	done, err := s.Recover(ctx)
 	ended()
+	a.mourn(done)
 	return errors.Join(a.printRecovered(done), err, unfinished(done))
+}
+
+// mourn says what is not made good by a recover, to whoever looks at nothing but
+// errors too.
+func (a *app) mourn(done platform.Recovery) {
+	for _, k := range done.Killed {
+		run := "a backup"
+		if k.Job != "" {
+			run = "the backup of " + visible(k.Job)
+		}
+		a.console.line(fmt.Sprintf("offsite: %s with the id %s was killed before it was made: run it again", run, k.ID))
+	}
 }
 
 // payAlone is a recover that knows no agents because of what is wrong: an
@@ -75,6 +89,7 @@ func (a *app) payAlone(ctx context.Context, wrong error) error {
 		return errors.Join(wrong, err)
 	}
 	done.Sent, done.Left = nil, nil                      // nobody was asked
+	a.mourn(done)
 	wrong = result{exitUsage, errors.New(wrong.Error())} // and something was touched
 	return errors.Join(a.printRecovered(done), wrong, err, unfinished(done))
 }
@@ -105,11 +120,15 @@ type recoveredLine struct {
 	Payments []paymentLine `json:"payments"`
 	Sent     []resentLine  `json:"sent"`
 	Left     []string      `json:"left"`
+	Killed   []core.ID     `json:"killed"`
 }
 
 func (a *app) printRecovered(done platform.Recovery) error {
 	if a.json {
-		l := recoveredLine{1, paymentLines(done.Payments), resentLines(done.Sent), []string{}}
+		l := recoveredLine{1, paymentLines(done.Payments), resentLines(done.Sent), []string{}, []core.ID{}}
+		for _, k := range done.Killed {
+			l.Killed = append(l.Killed, k.ID)
+		}
 		for _, err := range done.Left {
 			l.Left = append(l.Left, err.Error())
 		}
@@ -124,7 +143,7 @@ func (a *app) printRecovered(done platform.Recovery) error {
 func summary(done platform.Recovery) string {
 	paid, stored := 0, 0
 	for _, p := range done.Payments {
-		if !p.Owed {
+		if !p.Owed && p.Err == nil {
 			paid++
 		}
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/offsite-backup/offsite/core"
@@ -66,8 +67,23 @@ func (a *app) report(s *session, r platform.Report, back string) error {
 	return judge(r)
 }
 
+// A waits is the error of what lacks nothing but places that will be asked again.
+type waits struct{ error }
+
+func (w waits) Unwrap() error { return w.error }
+
+// waiting says whether every agent that lacks a backup will be asked again.
+func waiting(agents []core.AgentResult) bool {
+	lacks := func(a core.AgentResult) bool { return a.State != core.Stored }
+	lost := func(a core.AgentResult) bool { return lacks(a) && a.State != core.Pending }
+	return slices.ContainsFunc(agents, lacks) && !slices.ContainsFunc(agents, lost)
+}
+
 // judge is the error that a command ends with.
 func judge(r platform.Report) error {
+	if waiting(r.Agents) {
+		r.Err = waits{r.Err}
+	}
 	var earlier []error
 	for _, e := range r.Resent {
 		if e.Err != nil {
@@ -156,6 +172,8 @@ func standingOf(agent core.AgentResult, b core.Backup) string {
 		text += " " + size(b.Size)
 	case core.Pending:
 		text += `: will be sent by the next run or "offsite recover"`
+	case core.Skipped:
+		text += ": there was nothing to store"
 	}
 	return text
 }

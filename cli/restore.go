@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,10 +24,11 @@ the next one goes on.
 
 Owners, device nodes and setuid bits are restored only when asked for.
 
-Without --from, and where the configuration has restore hooks for the job that the
-backup is of, every pre of them runs before anything is restored, and every post
-afterwards, whatever happened; --no-hooks leaves them out. The folder {dir} of a
-hook is what a hook of its name dumped, at its place below DEST.
+Where a backup is restored whole, without --from, and the configuration has restore
+hooks for its job, every pre of them runs before anything is restored, and every
+post afterwards, whatever happened; --no-hooks leaves them out. The folder {dir} of
+a hook is what a hook of its name dumped, at its place below DEST. With --file or
+--below no hooks run.
 
 Exit codes: 0 restored; 1 failed; 2 the command line is wrong; 3 restored, but for
 content that is lost, or a post failed, or "latest" may be an older one, as not all
@@ -127,6 +129,7 @@ func (r restored) wrong(unread, err error) (errs []error) {
 type restored struct {
 	platform.Restored
 	payments []platform.Payment
+	hooks    []string // that ran around it
 }
 
 // restoreAround restores with the hooks of the backup's job around it.
@@ -145,6 +148,9 @@ func (a *app) restoreAround(ctx context.Context, s *session, id core.ID, dest st
 	if len(hooks) == 0 {
 		return done, restore(ctx, nil)
 	}
+	for _, h := range hooks {
+		done.hooks = append(done.hooks, visible(h.Name))
+	}
 	dir := func(hook string) string { return filepath.Join(absolute(dest), "hooks", hook) }
 	done.payments, err = s.Around(ctx, job, hooks, dir, restore)
 	return done, err
@@ -154,7 +160,8 @@ func (a *app) restoreAround(ctx context.Context, s *session, id core.ID, dest st
 // has any.
 func (a *app) restoreHooks(ctx context.Context, s *session, id core.ID, o restoreOptions) (job string, hooks []core.Hook, err error) {
 	has := func(j config.Job) bool { return len(j.Restore.Hooks) > 0 }
-	if o.noHooks || s.config == nil || !slices.ContainsFunc(s.config.Jobs, has) {
+	part := len(o.Files) > 0 || o.Below != ""
+	if o.noHooks || part || s.config == nil || !slices.ContainsFunc(s.config.Jobs, has) {
 		return "", nil, nil
 	}
 	row, err := s.Get(ctx, id)
@@ -202,7 +209,11 @@ func (a *app) printRestored(r restored, dest string) error {
 	if a.json {
 		return a.printJSON(restoredLine{1, r.Backup.ID, dest, r.From, r.Entries, r.Size, r.Odd, r.Lost})
 	}
-	_, err := fmt.Fprintf(a.out, "restored %s: %s, %s of content, from %s to %s\n",
-		r.Backup.ID, count(r.Entries, "entry", "entries"), size(r.Size), visible(r.From), quoted(dest))
+	around := ""
+	if len(r.hooks) > 0 {
+		around = ", with the hooks " + strings.Join(r.hooks, ", ")
+	}
+	_, err := fmt.Fprintf(a.out, "restored %s: %s, %s of content, from %s to %s%s\n",
+		r.Backup.ID, count(r.Entries, "entry", "entries"), size(r.Size), visible(r.From), quoted(dest), around)
 	return err
 }

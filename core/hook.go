@@ -97,6 +97,7 @@ const (
 	Stored  State = "stored"  // the agent holds it, whole and checked
 	Missing State = "failed"  // the agent does not hold it
 	Pending State = "pending" // the agent will be asked again
+	Skipped State = "skipped" // the run failed before there was an archive for the agent
 )
 
 // Debts remembers what hooks were begun, so that a later process can undo them

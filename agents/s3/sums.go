@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/object"
 )
 
 // encode is a CRC-64/NVME as S3 writes it.
@@ -36,7 +37,7 @@ func (a algorithms) of(body *io.SectionReader, sum core.CRC64) (crc, md *string,
 	}
 	if a.md5 {
 		h := md5.New()
-		if _, err := io.Copy(h, io.NewSectionReader(body, 0, body.Size())); err != nil {
+		if _, err := io.Copy(h, object.Unlimited(body)); err != nil {
 			return nil, nil, err
 		}
 		md = aws.String(base64.StdEncoding.EncodeToString(h.Sum(nil)))

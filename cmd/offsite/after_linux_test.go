@@ -50,7 +50,7 @@ func TestNotification(t *testing.T) {
 		"ok":         {good, "disk", 1, 0, 0, "ok", "", []standing{stored}},
 		"degraded":   {good, "disk, far", 1, 0, 3, "degraded", away, []standing{stored, pending}},
 		"failed":     {good, "far, disk", 2, 0, 1, "failed", away, []standing{pending, stored}},
-		"not packed": {bad, "disk", 1, 0, 1, "failed", why, []standing{{"disk", "failed", "disk: upload: ID: " + why}}},
+		"not packed": {bad, "disk", 1, 0, 1, "failed", why, []standing{{"disk", "skipped", ""}}},
 		"not heard":  {good, "disk", 1, 9, 0, "ok", "", []standing{stored}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,6 +91,18 @@ func TestNotification(t *testing.T) {
 				h.metadata(n)
 			}
 		})
+	}
+}
+
+// TestNotificationOfNothing is told that what is to be backed up is not there, as of a
+// disk that is not mounted.
+func TestNotificationOfNothing(t *testing.T) {
+	h := newHost(t)
+	h.program("notify", fmt.Sprintf("cat >%s/told.json", h.dir))
+	h.write(h.at("offsite.yaml"), fmt.Appendf(nil, afterConfig, h.dir, "true", "disk", 1))
+	h.run(1, "run", "web1")
+	if n := h.notice(); n.Outcome != "failed" || !strings.Contains(n.Error, "no such file") || len(n.Agents) > 0 {
+		t.Errorf("told %+v", n)
 	}
 }
 

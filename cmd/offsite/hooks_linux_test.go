@@ -192,7 +192,7 @@ func TestKilledRunIsUndoneWithAnError(t *testing.T) {
 		run, said := a.begin()
 		a.signal(run, syscall.SIGKILL)
 		a.ended(run, said, -1)
-		a.says(3, command, "hook pause: undone, with an error", "post: sh: exit status 5", "Job for app.service failed")
+		a.says(3, command, "hook pause: its post FAILED, and the application may still be paused", "post: sh: exit status 5", "Job for app.service failed")
 		a.logged("pre", "post")
 		a.says(0, "recover")
 		a.logged()

@@ -157,11 +157,11 @@ func (p *pair) failed(run *background, why string) {
 		p.Errorf("says not once why it failed, %q:\n%s", why, told)
 	}
 	if !p.json {
-		p.lines(run.out.String(), "app: disk: failed", "app: bucket: failed", `app: failed: [0-9A-Za-z-]+, stored at 0 of 2 places in .+`)
+		p.lines(run.out.String(), "app: disk: skipped: there was nothing to store", "app: bucket: skipped: there was nothing to store", `app: failed: [0-9A-Za-z-]+, stored at 0 of 2 places in .+`)
 		return
 	}
 	got := p.report(run.out.Bytes())
-	if got.Outcome != "failed" || got.Error != why || got.Agents["disk"] != "failed" || got.Agents["bucket"] != "failed" || len(got.Agents) != 2 {
+	if got.Outcome != "failed" || got.Error != why || got.Agents["disk"] != "skipped" || got.Agents["bucket"] != "skipped" || len(got.Agents) != 2 {
 		p.Errorf("says %s", run.out.Bytes())
 	}
 }

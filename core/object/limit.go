@@ -12,8 +12,7 @@ import (
 const limitStep = 64 << 10
 
 // limited is body, held back by the limiter of the agent. Only what is sent goes
-// through it, not what is read to compute a checksum, unless a driver computes one of
-// its own.
+// through it, not what is read to compute a checksum: see Unlimited.
 func (c *call) limited(ctx context.Context, body *io.SectionReader) *io.SectionReader {
 	return io.NewSectionReader(limitedReader{ctx, body, c.agent.env.Limit}, 0, body.Size())
 }
@@ -31,6 +30,25 @@ func (r limitedReader) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return r.body.ReadAt(p, off)
+}
+
+// Unlimited is a body that a Store was given, to compute a checksum of that the place
+// asks for: no limiter counts what is read of it.
+func Unlimited(body *io.SectionReader) *io.SectionReader {
+	var r io.ReaderAt = body
+	for at := int64(0); ; {
+		switch in := r.(type) {
+		case *io.SectionReader:
+			outer, off, _ := in.Outer()
+			r, at = outer, at+off
+		case interface{ Inside() io.ReaderAt }:
+			r = in.Inside()
+		case limitedReader:
+			return io.NewSectionReader(in.body, at, body.Size())
+		default:
+			return body
+		}
+	}
 }
 
 // settled makes durable what was found rather than made.

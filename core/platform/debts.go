@@ -85,7 +85,9 @@ func (p *Platform) pay(ctx context.Context, e *entry) (made []Payment, err error
 				payment.Owed, payment.Err = true, errors.Join(payment.Err, err)
 			}
 		}
-		made = append(made, payment)
+		if d.Undoes || payment.Err != nil {
+			made = append(made, payment)
+		}
 	}
 	return made, nil
 }

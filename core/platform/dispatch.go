@@ -37,22 +37,24 @@ func (r rule) check(agents []core.Agent) error {
 
 // judge sets Outcome and Err of res by its agents. source is what went wrong
 // before the archive was sealed, and what the agents were given as the reason
-// stands in it.
+// stands in it: it is none of theirs.
 func (r rule) judge(res core.Result, source, reason error) core.Result {
 	var errs []error
 	if source != nil {
 		errs = append(errs, source)
 	}
 	stored, required := 0, true
-	for _, a := range res.Agents {
+	for i, a := range res.Agents {
 		if a.State == core.Stored {
 			stored++
 			continue
 		}
 		required = required && !slices.Contains(r.require, a.Agent)
-		if source == nil || !errors.Is(a.Err, reason) {
-			errs = append(errs, a.Err)
+		if source != nil && errors.Is(a.Err, reason) {
+			res.Agents[i].State, res.Agents[i].Err = core.Skipped, nil
+			continue
 		}
+		errs = append(errs, a.Err)
 	}
 	want := r.copies
 	if want == 0 {

@@ -12,6 +12,7 @@ type Recovery struct {
 	Payments []Payment // posts that were owed
 	Sent     []Report  // of archives that waited for agents
 	Left     []error   // what could not be cleared up
+	Killed   []Killed  // runs that left no backup
 }
 
 // Done says that nothing is left to be done.
@@ -38,7 +39,7 @@ func (p *Platform) Recover(ctx context.Context) (Recovery, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Payments, r.Left = t.payments, t.wrong
+	r.Payments, r.Left, r.Killed = t.payments, t.wrong, t.killed
 	for _, e := range t.wanted {
 		r.Sent = append(r.Sent, p.resend(ctx, e))
 	}

@@ -24,6 +24,9 @@ func (p *Platform) Run(ctx context.Context, job Job) (Report, error) {
 	err := r.prepare(began)
 	if err == nil {
 		err = r.do(ctx)
+	} else if !errors.Is(err, core.ErrInvalid) {
+		r.report.Outcome, r.report.Err = core.Failed, err
+		r.tell(ctx)
 	}
 	r.report.Took = p.now().Sub(began)
 	if err != nil {
@@ -70,11 +73,6 @@ func (r *run) prepare(began time.Time) error {
 	if len(r.job.Paths) == 0 && len(r.job.Hooks) == 0 {
 		return core.Errorf(core.ErrInvalid, "nothing to back up")
 	}
-	for _, path := range r.job.Paths {
-		if _, err := os.Lstat(path); err != nil {
-			return fmt.Errorf("nothing was stored: %w", err)
-		}
-	}
 	draft, err := r.newDraft(began, ".tar.zst")
 	if err != nil {
 		return err
@@ -82,7 +80,15 @@ func (r *run) prepare(began time.Time) error {
 	draft.Job, draft.Name, draft.Tags = r.job.Name, r.job.Label, r.job.Tags
 	draft.MediaType, draft.Trigger = MediaType, r.job.Trigger
 	r.draft, r.report.Backup = draft, draft
-	return draft.ValidateDraft()
+	if err := draft.ValidateDraft(); err != nil {
+		return err
+	}
+	for _, path := range r.job.Paths {
+		if _, err := os.Lstat(path); err != nil {
+			return fmt.Errorf("nothing was stored: %w", err)
+		}
+	}
+	return nil
 }
 
 // MediaType is that of archives that runs make.
@@ -128,9 +134,7 @@ func (r *run) do(ctx context.Context) (err error) {
 		r.report.Outcome, r.report.Err = core.Failed, err
 	}
 	r.report.untidy(errors.Join(r.left, r.settle(ctx), cleared.settle(), cleared.failed()))
-	if told := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); told != nil {
-		r.Env.WithDefaults().Log.Warn("told of the run in vain", "id", r.draft.ID, "error", told)
-	}
+	r.tell(ctx)
 	for _, e := range cleared.wanted {
 		r.report.Resent = append(r.report.Resent, r.resend(ctx, e))
 	}
@@ -138,6 +142,13 @@ func (r *run) do(ctx context.Context) (err error) {
 		return r.report.Err
 	}
 	return nil
+}
+
+// tell tells hooks how the run went.
+func (r *run) tell(ctx context.Context) {
+	if err := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); err != nil {
+		r.Env.WithDefaults().Log.Warn("a hook could not be told how the run went", "id", r.draft.ID, "error", err)
+	}
 }
 
 // settle ends the record, or keeps it for what is left: of an archive that waits for
@@ -258,6 +269,11 @@ func (r *run) moment() core.Moment { return core.Moment{ID: r.draft.ID, Job: r.d
 // archive packs the source into the spool and seals it.
 func (r *run) archive(ctx context.Context, hooks []core.HookRun) error {
 	r.dumped = dumped(r.entry.path(hooksDir))
+	for name, dir := range r.dirs {
+		if os.Remove(dir) == nil { // it is empty
+			delete(r.dirs, name)
+		}
+	}
 	stats, err := archive.Pack(ctx, r.spool, archive.Options{
 		Paths:      r.job.Paths,
 		Dirs:       r.dirs,

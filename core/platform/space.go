@@ -25,7 +25,7 @@ func (r *run) room(dir string, need int64) error {
 		return err
 	}
 	const mib = 1 << 20
-	return fmt.Errorf("%s: %w: %d MiB are free; %d are left to others, and the archive and what hooks dump need %d more",
+	return fmt.Errorf("%s: %w: %d MiB are free, of which others keep %d, and the archive with what hooks dump needs %d",
 		dir, syscall.ENOSPC, d.free/mib, d.leave()/mib, (need+mib-1)/mib)
 }
 

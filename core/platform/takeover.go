@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/offsite-backup/offsite/core"
 )
 
 // A takeover is what a command found of others whose process was killed.
@@ -15,6 +17,7 @@ type takeover struct {
 	payments  []Payment
 	wanted    []*entry // what can be gone on with, held
 	wrong     []error  // what else there is to say
+	killed    []Killed
 }
 
 // takeOver pays what dead runs owe, and takes what is over and what want says. The
@@ -39,6 +42,11 @@ func (p *Platform) takeOver(ctx context.Context, want func(*entry) bool) (*takeo
 			if e.sealed() && len(e.Agents) > 0 {
 				t.wrong = append(t.wrong, fmt.Errorf("the archive of %s waited for %s until %s and is given up", e.ID, strings.Join(e.Agents, ", "), e.Keep.Format(time.RFC3339)))
 			}
+			killed, err := e.killed(p.now)
+			if err != nil {
+				t.wrong = append(t.wrong, err)
+			}
+			t.killed = append(t.killed, killed...)
 			over = append(over, e)
 		case want(e):
 			t.wanted = append(t.wanted, e)
@@ -48,6 +56,26 @@ func (p *Platform) takeOver(ctx context.Context, want func(*entry) bool) (*takeo
 	}
 	t.clearing = clear(over)
 	return t, nil
+}
+
+// A Killed is a run that was killed before it had packed: there is no backup of it.
+type Killed struct {
+	ID  core.ID
+	Job string
+}
+
+// killed is e, where it is a run that was killed before it had packed. It is said
+// once: the ledger has it that the run has ended then.
+func (e *entry) killed(now func() time.Time) ([]Killed, error) {
+	steps, err := readLedger(e.path(ledgerFile))
+	ended := func(s step) bool { return s.Step == stepEnded || s.Step == stepPacked }
+	if err != nil || e.Spool == "" || slices.ContainsFunc(steps, ended) {
+		return nil, err
+	}
+	if err := e.open(now); err != nil {
+		return nil, err
+	}
+	return []Killed{{e.ID, e.Job}}, e.ledger.note(step{Step: stepEnded, Outcome: core.Failed, Error: errKilled.Error()})
 }
 
 func stillOwed(made []Payment) bool {

@@ -156,8 +156,6 @@ func forEver(w *transfer.Watch) error {
 
 func TestStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := known(t)
-		r.Patience.Retry = time.Millisecond // no second try
 		for name, test := range map[string]struct {
 			request func(*transfer.Watch) error
 			took    time.Duration
@@ -178,6 +176,8 @@ func TestStall(t *testing.T) {
 				return forEver(w)
 			}, time.Hour + time.Minute},
 		} {
+			r := known(t)
+			r.Patience.Retry = time.Millisecond // no second try
 			begin := time.Now()
 			err := r.Do(t.Context(), test.request)
 			if took := time.Since(begin); took != test.took || !errors.Is(err, core.ErrUnavailable) || !strings.Contains(err.Error(), "not a byte moved") {

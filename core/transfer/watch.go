@@ -114,6 +114,9 @@ func (b watchedBody) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// Inside is the body that is watched.
+func (b watchedBody) Inside() io.ReaderAt { return b.body }
+
 func (w *Watch) sourceFailed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
