@@ -138,6 +138,7 @@ func (m *MinIO) ask(ctx context.Context, service, method, path string, query url
 	req.URL.Path, req.URL.RawPath, req.URL.RawQuery = path, escaped(path), strings.ReplaceAll(query.Encode(), "+", "%20")
 	req.Header = h
 	m.Key.sign(req, service, body, time.Now())
+	req.Header["Idempotency-Key"] = []string{} // not sent: may go again where the server has closed an idle connection
 	r, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
