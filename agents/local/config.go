@@ -29,6 +29,10 @@ type Config struct {
 	// Dir is the directory. A relative one is taken from where the program stands
 	// when it is opened.
 	Dir string `config:"required,path"`
+
+	// MustExist keeps the directory from being made: where it is not there, like one
+	// on a disk that is not mounted, nothing is stored.
+	MustExist bool
 }
 
 // SetURL takes a word without a scheme, which is the directory as it is, or
@@ -72,7 +76,7 @@ func (c *Config) absolute() string {
 }
 
 // Open returns the agent. The directory need not be there: the first upload makes
-// it, and until then reading answers core.ErrNoPlace.
+// it, unless MustExist, and until then reading answers core.ErrNoPlace.
 func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
@@ -84,7 +88,11 @@ func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
 		env.Name = c.Place()
 	}
 	env.CacheDir = "" // reading here is as quick as reading there
-	return object.New(newStore(tree{c.absolute()}, env), env), nil
+	var fsys filetree.FS = tree{c.absolute()}
+	if c.MustExist {
+		fsys = mounted{tree{c.absolute()}}
+	}
+	return object.New(newStore(fsys, env), env), nil
 }
 
 func (c *Config) check() error {

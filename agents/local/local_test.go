@@ -379,3 +379,31 @@ func TestNamesDoNotLeadThroughLinks(t *testing.T) {
 		t.Errorf("there is %v", all)
 	}
 }
+
+// TestMustExist stores nothing where a disk is not mounted, and does where it is.
+func TestMustExist(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "disk", "backups")
+	a, err := (&Config{Dir: dir, MustExist: true}).Open(t.Context(), core.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	file := filepath.Join(t.TempDir(), "archive.bin")
+	if err := os.WriteFile(file, []byte("an archive"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id := core.ID("20261123T045900Z-mustexistmust")
+	upload := func() error { _, err := core.Upload(t.Context(), a, file, core.Backup{ID: id}); return err }
+	if err := upload(); !errors.Is(err, core.ErrNoPlace) {
+		t.Errorf("no disk: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was made: %v", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := upload(); err != nil {
+		t.Error(err)
+	}
+}

@@ -118,6 +118,16 @@ func (t tree) make(ctx context.Context) error {
 	return above.SyncDir(ctx, ".")
 }
 
+// A mounted tree is on a disk that comes and goes. Its directory is never made.
+type mounted struct{ tree }
+
+func (m mounted) Mkdir(ctx context.Context, name string) error {
+	if name == "." {
+		return core.Errorf(core.ErrNoPlace, "%s is not there, and with must_exist it is not made", m.dir)
+	}
+	return m.tree.Mkdir(ctx, name)
+}
+
 func (t tree) Remove(ctx context.Context, name string) error {
 	return t.in(ctx, name, func(root *os.Root) error { return root.Remove(name) })
 }
