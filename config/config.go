@@ -1,6 +1,7 @@
 package config
 
 import (
+	"log/slog"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -27,8 +28,17 @@ type HookKind interface {
 	// Hook makes a hook of options that Config returned and a configuration filled.
 	// It answers core.ErrInvalid for options that do not make one, and touches
 	// nothing else. Name, Optional and Timeout of the hook are set by the caller;
-	// so is Debt, unless the kind has its own.
-	Hook(name string, config any) (core.Hook, error)
+	// so is Debt, unless the kind has its own. log, which may be nil, is told what is
+	// no result and no error of an action.
+	Hook(name string, config any, log *slog.Logger) (core.Hook, error)
+}
+
+// A HookChecker is a HookKind that finds before a run what would keep an action from
+// being run when it is due.
+type HookChecker interface {
+	// CheckHook answers core.ErrInvalid, and changes nothing. It is not asked about a
+	// hook that is made of its Debt: what undoes a pause has to be tried.
+	CheckHook(name string, config any) error
 }
 
 // A File is what one configuration says. It does not change; its secrets are looked

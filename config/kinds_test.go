@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -110,7 +111,14 @@ type given struct{ commandOptions }
 
 func (given) Error() string { return "what the hook was made of" }
 
-func (command) Hook(name string, options any) (h core.Hook, err error) {
+func (command) CheckHook(name string, options any) error {
+	if c := options.(*commandOptions); slices.Contains(slices.Concat(c.Pre, c.Post, c.After), "missing") {
+		return core.Errorf(core.ErrInvalid, "hook %s: missing: no such program", name)
+	}
+	return nil
+}
+
+func (command) Hook(name string, options any, _ *slog.Logger) (h core.Hook, err error) {
 	c := options.(*commandOptions)
 	if slices.Concat(c.Pre, c.Post, c.After) == nil {
 		return h, core.Errorf(core.ErrInvalid, "%s runs nothing: give pre, post or after", name)

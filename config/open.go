@@ -45,14 +45,19 @@ func (d *decoder) end(ctx context.Context) error {
 	return d.errs.err()
 }
 
-// Hooks looks up the secrets of hooks and makes them. The error is Errors.
+// Hooks looks up the secrets of hooks, checks and makes them. The error is Errors.
 //
 // A hook that has a post gets a Debt, of which Kinds.Hook makes it again: JSON of
 // how it is written, with references to its secrets.
 func (s Secrets) Hooks(ctx context.Context, hooks []Hook) (made []core.Hook, err error) {
 	var errs Errors
 	for _, h := range hooks {
-		hook, err := h.open(ctx, s)
+		hook, c, err := h.open(ctx, s)
+		if checker, ok := h.kind.(HookChecker); ok && err == nil {
+			if err = checker.CheckHook(h.Name, c); err != nil {
+				err = h.options.error(err)
+			}
+		}
 		if e := (Errors)(nil); err != nil && !errors.As(err, &e) {
 			return nil, err
 		} else if err != nil {
@@ -63,22 +68,22 @@ func (s Secrets) Hooks(ctx context.Context, hooks []Hook) (made []core.Hook, err
 	return made, errs.err()
 }
 
-func (h Hook) open(ctx context.Context, s Secrets) (core.Hook, error) {
+// open makes a hook, of the options that it returns too.
+func (h Hook) open(ctx context.Context, s Secrets) (hook core.Hook, c any, err error) {
 	d := s.decoder(ctx, h.options)
-	c := h.kind.Config()
+	c = h.kind.Config()
 	d.object(h.options.key, h.options.node, reflect.ValueOf(c).Elem())
 	if err := d.end(ctx); err != nil {
-		return core.Hook{}, err
+		return hook, nil, err
 	}
-	hook, err := h.kind.Hook(h.Name, c)
-	if err != nil {
-		return hook, h.options.error(err)
+	if hook, err = h.kind.Hook(h.Name, c, s.Log); err != nil {
+		return hook, nil, h.options.error(err)
 	}
 	hook.Name, hook.Timeout, hook.Optional = h.Name, h.Timeout, h.Optional
 	if hook.Post != nil && hook.Debt == nil {
 		hook.Debt = appendJSON(nil, h.entry)
 	}
-	return hook, nil
+	return hook, c, nil
 }
 
 // Hook makes the hook again that a Debt is of, in another process: its secrets are
@@ -93,7 +98,8 @@ func (ks Kinds) Hook(ctx context.Context, s Secrets, debt []byte) (core.Hook, er
 	if err := d.errs.err(); err != nil {
 		return core.Hook{}, err
 	}
-	return h.open(ctx, s)
+	hook, _, err := h.open(ctx, s)
+	return hook, err
 }
 
 // Open looks up the secrets of a job's hooks and returns what platform.Platform

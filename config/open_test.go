@@ -197,6 +197,22 @@ func appendHook(b []byte, c commandOptions) []byte {
 	return b
 }
 
+// A kind finds before a run what an action lacks, and is not asked when what is owed
+// is made.
+func TestHooksAreChecked(t *testing.T) {
+	f := parse(t, job+"    hooks: [{name: a, command: {post: [missing]}}, {name: b, command: {pre: [x]}}]\n    restore: {hooks: [{name: c, command: {post: [missing]}}]}")
+	const a = "offsite.yaml:6:32: jobs.web1.hooks[0].command: hook a: missing: no such program"
+	if _, err := f.Jobs[0].Open(t.Context(), config.Secrets{}); err == nil || err.Error() != a || !errors.Is(err, core.ErrInvalid) {
+		t.Errorf("%v", err)
+	}
+	if err := f.Check(t.Context(), config.Secrets{}); err == nil || !strings.HasPrefix(err.Error(), a+"\n") || !strings.Contains(err.Error(), "jobs.web1.restore.hooks[0].command: hook c: missing: no such program") {
+		t.Errorf("%v", err)
+	}
+	if _, err := kinds().Hook(t.Context(), config.Secrets{}, []byte(`{"name": "a", "command": {"post": ["missing"]}}`)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDebtKeepsReferences(t *testing.T) {
 	f := parse(t, job+"    hooks: [{name: a, optional: True, command: {post: [b], env: {P: {env: PASSWORD}}}}]")
 	j, err := f.Job("web1")

@@ -17,7 +17,7 @@ import (
 // Secrets says where references to secrets lead.
 type Secrets struct {
 	Env     map[string]string // of {env: NAME}, and of the programs of {command: […]}
-	Log     *slog.Logger      // told of a file that anybody may read; nil: nobody is
+	Log     *slog.Logger      // told of a file that anybody may read, and by hooks; nil: nobody is
 	Timeout time.Duration     // of one program; 0 means half a minute
 }
 

@@ -213,6 +213,65 @@ func TestRecoverUndoesWithoutAConfiguration(t *testing.T) {
 	a.says(2, "recover", "nothing was touched")
 }
 
+// TestPostStartsTheApplication in the background: it goes on when the run has ended,
+// which does not wait for it, and may print as long as it likes.
+func TestPostStartsTheApplication(t *testing.T) {
+	for name, start := range map[string]string{
+		"redirected": "nohup bin/app </dev/null >/dev/null 2>&1 &",
+		"prints":     "bin/app &",
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newApplication(t)
+			a.program("start", start)
+			// It prints more than a pipe holds.
+			a.program("app", `read x <gate; yes | head -n 100000 && echo alive >>log; echo >paused`)
+			a.post = "bin/start"
+			a.configure("", "")
+			run, said := a.begin()
+			a.goOn()
+			a.ended(run, said, 0)
+			a.logged("pre", "went on", "post")
+			a.says(0, "recover", "nothing was left to be done")
+			a.goOn()
+			a.paused() // by the application
+			a.logged("alive")
+
+			run, said = a.begin()
+			a.signal(run, syscall.SIGKILL)
+			a.ended(run, said, -1)
+			a.says(0, "recover", ": hook pause: undone\n")
+			a.logged("pre", "post")
+			a.goOn()
+			a.paused()
+			a.logged("alive")
+		})
+	}
+}
+
+// TestRecoverUndoesWithoutOtherPrograms: a pre that is not there any more does not
+// keep a post from being run.
+func TestRecoverUndoesWithoutOtherPrograms(t *testing.T) {
+	a := newApplication(t)
+	a.program("pause", `echo >paused; read x <gate`)
+	a.write(a.at("offsite.yaml"), fmt.Appendf(nil, `
+agents: {disk: {local: %[1]s/copies}}
+jobs:
+  web1:
+    paths: [%[1]s/app]
+    hooks: [{name: pause, command: {pre: [%[1]s/bin/pause], post: [sh, -c, "echo post >>log"], after: [%[1]s/bin/pause], dir: %[1]s}}]
+    to: [disk]
+`, a.dir))
+	run, said := a.begin()
+	a.signal(run, syscall.SIGKILL)
+	a.ended(run, said, -1)
+	if err := os.Remove(a.at("bin", "pause")); err != nil {
+		t.Fatal(err)
+	}
+	a.says(2, "config check", "hook pause: pre: "+a.at("bin", "pause")+": no such program")
+	a.says(0, "recover", ": hook pause: undone\n")
+	a.logged("post")
+}
+
 // TestInterruptedRunIsUndone at once, by the first signal.
 func TestInterruptedRunIsUndone(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -35,16 +36,16 @@ func (Kind) Config() any { return new(Options) }
 // Hook makes a hook of *Options, which must not change from then on. Its actions
 // may run at the same time. It answers core.ErrInvalid for options that do not make
 // one and core.ErrUnsupported on a system without process groups, and touches
-// nothing.
-func (k Kind) Hook(name string, config any) (core.Hook, error) {
-	o, ok := config.(*Options)
-	if !ok {
-		return core.Hook{}, core.Errorf(core.ErrInvalid, "%s: %T are no options of a command", name, config)
+// nothing. log, which may be nil, is told what an action left running that was ended.
+func (k Kind) Hook(name string, config any, log *slog.Logger) (core.Hook, error) {
+	o, err := options(name, config)
+	if err != nil {
+		return core.Hook{}, err
 	}
 	if err := o.check(name); err != nil {
 		return core.Hook{}, err
 	}
-	h := hook{name: name, dir: o.Dir, env: inherit(k.Env, o.Env), secrets: patterns(o.Env)}
+	h := hook{name: name, dir: o.Dir, env: inherit(k.Env, o.Env), secrets: patterns(o.Env), log: log}
 	made := core.Hook{Name: name}
 	if len(o.Pre) > 0 {
 		made.Pre = func(ctx context.Context, m core.Moment) error { return h.run(ctx, o.Pre, m, h.message(m)) }
@@ -60,19 +61,56 @@ func (k Kind) Hook(name string, config any) (core.Hook, error) {
 	return made, nil
 }
 
+// CheckHook answers core.ErrInvalid where a program of *Options is not there, or may
+// not be executed: better before the application is paused than when it is to go on.
+func (k Kind) CheckHook(name string, config any) error {
+	o, err := options(name, config)
+	if err != nil {
+		return err
+	}
+	path := inherit(k.Env, o.Env)["PATH"]
+	for _, a := range o.actions() {
+		if len(a.argv) == 0 {
+			continue
+		}
+		if _, err := find(a.argv[0], path); err != nil {
+			return core.Errorf(core.ErrInvalid, "hook %s: %s: %s: %w", name, a.phase, a.argv[0], err)
+		}
+	}
+	return nil
+}
+
+func options(name string, config any) (*Options, error) {
+	o, ok := config.(*Options)
+	if !ok {
+		return nil, core.Errorf(core.ErrInvalid, "%s: %T are no options of a command", name, config)
+	}
+	return o, nil
+}
+
+// An action is what runs in a phase; nothing where argv is empty.
+type action struct {
+	phase core.Phase
+	argv  []string
+}
+
+func (o *Options) actions() []action {
+	return []action{{core.Pre, o.Pre}, {core.Post, o.Post}, {core.After, o.After}}
+}
+
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (o *Options) check(name string) error {
 	if !supported {
 		return core.Errorf(core.ErrUnsupported, "%s: hooks of kind command run on Linux and macOS alone", name)
 	}
-	actions := [][]string{o.Pre, o.Post, o.After}
-	if !slices.ContainsFunc(actions, func(argv []string) bool { return len(argv) > 0 }) {
+	actions := o.actions()
+	if !slices.ContainsFunc(actions, func(a action) bool { return len(a.argv) > 0 }) {
 		return core.Errorf(core.ErrInvalid, "%s runs nothing: give pre, post or after", name)
 	}
-	for i, phase := range []core.Phase{core.Pre, core.Post, core.After} {
-		if err := checkArgv(actions[i], phase); err != nil {
-			return core.Errorf(core.ErrInvalid, "%s: %w", phase, err)
+	for _, a := range actions {
+		if err := checkArgv(a.argv, a.phase); err != nil {
+			return core.Errorf(core.ErrInvalid, "%s: %w", a.phase, err)
 		}
 	}
 	for name, value := range o.Env {
@@ -127,6 +165,7 @@ type hook struct {
 	dir     string
 	env     map[string]string // inherited, and of the options
 	secrets [][]byte          // what no output shows
+	log     *slog.Logger      // or nil
 }
 
 // A call is one run of a program.
@@ -138,7 +177,9 @@ type call struct {
 	input   []byte
 	secrets [][]byte
 	outlive time.Duration // how long it may go on when this process dies
+	leaves  bool          // what it leaves running, after it ended by itself, goes on
 	note    func(core.Process) error
+	warn    func(processes string) // that they were left and ended; nil: nobody is told
 }
 
 // run runs a program. The error says how it ended and what it printed.
@@ -158,7 +199,12 @@ func (h hook) run(ctx context.Context, argv []string, m core.Moment, msg message
 }
 
 func (h hook) call(ctx context.Context, argv []string, m core.Moment, msg message) (c call, err error) {
-	c = call{dir: h.dir, secrets: h.secrets, note: m.Runs}
+	c = call{dir: h.dir, secrets: h.secrets, note: m.Runs, leaves: m.Phase == core.Post}
+	if h.log != nil {
+		c.warn = func(said string) {
+			h.log.Warn("a hook left processes running, which were ended", "hook", h.name, "phase", m.Phase, "processes", said)
+		}
+	}
 	if c.dir == "" {
 		c.dir = "/"
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -21,12 +22,21 @@ import (
 	"github.com/offsite-backup/offsite/hooks/command"
 )
 
-var _ config.HookKind = command.Kind{}
+var (
+	_ config.HookKind    = command.Kind{}
+	_ config.HookChecker = command.Kind{}
+)
 
 // The example of a configuration is one that this kind understands.
 func TestExample(t *testing.T) {
 	agents := core.Kinds{local.Kind(), {Name: "s3", Config: func() core.Config { return new(bucket) }}}
-	f, err := config.Kinds{Agents: agents, Hooks: []config.HookKind{command.Kind{}}}.Parse("example.yaml", config.Example())
+	bin := t.TempDir()
+	for _, program := range []string{"pg_dump", "systemctl"} {
+		if err := os.WriteFile(filepath.Join(bin, program), nil, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := config.Kinds{Agents: agents, Hooks: []config.HookKind{command.Kind{Env: []string{"PATH=" + bin}}}}.Parse("example.yaml", config.Example())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +75,7 @@ func TestInvalid(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			h, err := command.Kind{}.Hook("h", &test.options)
+			h, err := command.Kind{}.Hook("h", &test.options, nil)
 			switch {
 			case test.want == "" && err != nil:
 				t.Error(err)
@@ -78,8 +88,43 @@ func TestInvalid(t *testing.T) {
 			}
 		})
 	}
-	if _, err := (command.Kind{}).Hook("h", 1); !errors.Is(err, core.ErrInvalid) {
+	if _, err := (command.Kind{}).Hook("h", 1, nil); !errors.Is(err, core.ErrInvalid) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A program that is not there is found before a run, and is no reason not to make the
+// hook again whose post is owed.
+func TestCheckHook(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "plain"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kind := command.Kind{Env: []string{"PATH=" + os.Getenv("PATH")}}
+	tests := map[string]struct {
+		options command.Options
+		want    string // "" is none
+	}{
+		"all there":      {command.Options{Pre: []string{"sh"}, Post: []string{"/bin/sh", "-c", "/no/such"}, After: []string{"true"}}, ""},
+		"pre":            {command.Options{Pre: []string{"/no/such"}, Post: []string{"true"}}, "hook h: pre: /no/such: no such program: file does not exist"},
+		"post":           {command.Options{Pre: []string{"true"}, Post: []string{"/no/such", "start"}}, "hook h: post: /no/such: no such program: file does not exist"},
+		"after":          {command.Options{After: []string{"no-such"}, Env: map[string]any{"PATH": dir}}, `hook h: after: no-such: no such program in PATH, which is "` + dir + `": write its path in full, or set PATH in env: file does not exist`},
+		"not executable": {command.Options{Post: []string{dir + "/plain"}}, "hook h: post: " + dir + "/plain: " + dir + "/plain is not executable: `chmod +x` it: permission denied"},
+		"not from dir":   {command.Options{Post: []string{"plain"}, Dir: dir, Env: map[string]any{"PATH": "."}}, `hook h: post: plain: no such program in PATH, which is ".": write its path in full, or set PATH in env: file does not exist`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if _, err := kind.Hook("h", &test.options, nil); err != nil {
+				t.Error(err)
+			}
+			err := kind.CheckHook("h", &test.options)
+			if test.want == "" && err != nil || test.want != "" && (!errors.Is(err, core.ErrInvalid) || !strings.HasSuffix(err.Error(), test.want)) {
+				t.Errorf("%v, want %s", err, test.want)
+			}
+		})
+	}
+	if err := kind.CheckHook("h", 1); !errors.Is(err, core.ErrInvalid) {
+		t.Error(err)
 	}
 }
 
@@ -217,8 +262,13 @@ func TestToldAfterwards(t *testing.T) {
 // hook makes a hook with the environment of this process, as far as it matters.
 func hook(t *testing.T, o command.Options) core.Hook {
 	t.Helper()
+	return hookWith(t, o, nil)
+}
+
+func hookWith(t *testing.T, o command.Options, log *slog.Logger) core.Hook {
+	t.Helper()
 	env := []string{"A=inherited", "B=inherited", "OFFSITE_STATE=inherited", "OFFSITE_ERROR=of another run", "PATH=" + os.Getenv("PATH"), "broken"}
-	h, err := command.Kind{Env: env}.Hook("h", &o)
+	h, err := command.Kind{Env: env}.Hook("h", &o, log)
 	if err != nil {
 		t.Fatal(err)
 	}

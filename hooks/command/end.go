@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -99,12 +100,13 @@ func poll(ctx context.Context, p core.Process, done func(remains) (bool, error))
 type process struct {
 	pid, parent int
 	group       int
-	ended       bool // nobody asked yet how
+	name        string // of its program, which may be cut
+	ended       bool   // nobody asked yet how
 	began       string
 }
 
-// String is its number.
-func (p process) String() string { return fmt.Sprint(p.pid) }
+// String is its name and number.
+func (p process) String() string { return fmt.Sprintf("%s (%d)", visible([]byte(p.name)), p.pid) }
 
 // remains are what is left of a process group.
 type remains struct {
@@ -114,13 +116,11 @@ type remains struct {
 }
 
 // guarded says whether nothing runs but the guard, and what that runs.
-func (r remains) guarded() bool {
-	for _, p := range r.alive {
-		if p.pid != r.group && p.parent != r.group {
-			return false
-		}
-	}
-	return true
+func (r remains) guarded() bool { return len(r.others()) == 0 }
+
+// others are what runs but the guard, and what that runs.
+func (r remains) others() []process {
+	return slices.DeleteFunc(slices.Clone(r.alive), func(p process) bool { return p.pid == r.group || p.parent == r.group })
 }
 
 // remaining looks what is left.

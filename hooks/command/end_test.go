@@ -20,7 +20,7 @@ import (
 
 // play runs a hook in a process that is to be killed, and tells of the group.
 func play(ctx context.Context, role string) error {
-	h, err := command.Kind{Env: []string{"PATH=" + os.Getenv("PATH")}}.Hook("h", &command.Options{Pre: os.Args[1:], Post: os.Args[1:]})
+	h, err := command.Kind{Env: []string{"PATH=" + os.Getenv("PATH")}}.Hook("h", &command.Options{Pre: os.Args[1:], Post: os.Args[1:]}, nil)
 	if err != nil {
 		return err
 	}

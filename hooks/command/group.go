@@ -16,7 +16,7 @@ import (
 )
 
 // A group is the process group of one action. Its first process is a guard, which
-// does nothing while this process lives. It is there
+// does nothing while the action runs and this process lives. It is there
 //
 //   - so that the group can be noted before anything runs in it: the program
 //     itself is not even forked by then;
@@ -34,8 +34,15 @@ type group struct {
 // to have the time that it may outlive it, and ends the group that it is in. What
 // a program does to its own group does not end the guard, but for SIGKILL. It holds
 // the output of the program open: one that outlives this process may print.
+//
+// A line on its standard input says that the program ended and left something that
+// is to go on and holds the output. Then it leaves a reader, and ends: to print where
+// nobody reads would end by SIGPIPE the application that a post has started.
 const guard = `trap "" HUP INT QUIT TERM TSTP TTIN TTOU
-read -r line
+if read -r line; then
+	cat <&3 3<&- &
+	exit
+fi
 sleep "$1"
 kill -TERM 0
 sleep 1
@@ -79,14 +86,45 @@ func newGroup(env []string, outlive time.Duration, output *os.File) (*group, err
 	return g, nil
 }
 
-// pathOf is what the guard needs of an environment. It gets no secret.
+// pathOf is what the guard needs of an environment: where cat and sleep are. It gets
+// no secret.
 func pathOf(env []string) []string {
+	const usual = "/usr/bin:/bin"
 	for _, v := range env {
 		if strings.HasPrefix(v, "PATH=") {
-			return []string{v}
+			return []string{v + ":" + usual}
 		}
 	}
-	return []string{"PATH=/usr/bin:/bin"}
+	return []string{"PATH=" + usual}
+}
+
+// leave ends the guard alone, after the program has ended by itself. What else is in
+// the group goes on.
+func (g *group) leave(out *output) {
+	g.program.unfeed()
+	if out.stop(); out.hand() {
+		_, _ = g.life.WriteString("\n") // one that was killed needs no reader
+		_ = syscall.Kill(g.Group, syscall.SIGCONT)
+	} else {
+		_ = syscall.Kill(g.Group, syscall.SIGKILL)
+	}
+	reap(g.Group)
+	_ = g.life.Close()
+}
+
+// settleTime is how long what a program leaves behind may take to end with it, as
+// what reads its output does.
+const settleTime = 100 * time.Millisecond
+
+// left is what goes on after the program has ended by itself.
+func (g *group) left(ctx context.Context) (all []process) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	_ = poll(ctx, g.Process, func(r remains) (bool, error) {
+		all = r.others()
+		return len(all) == 0, nil
+	})
+	return all
 }
 
 // end ends what is left of a group, and returns when its program has ended.
@@ -105,8 +143,7 @@ func (g *group) end() {
 		p.signal(syscall.SIGKILL)
 		_ = kill(limit, g.Process)
 		<-p.over
-		_ = p.input.SetWriteDeadline(time.Now())
-		<-p.fed
+		p.unfeed()
 	}
 	// Also where nobody could look what is left.
 	_ = syscall.Kill(-g.Group, syscall.SIGKILL)

@@ -11,7 +11,7 @@ import (
 )
 
 func TestUnsupported(t *testing.T) {
-	_, err := command.Kind{}.Hook("h", &command.Options{Pre: []string{"a"}})
+	_, err := command.Kind{}.Hook("h", &command.Options{Pre: []string{"a"}}, nil)
 	if !errors.Is(err, core.ErrUnsupported) || !errors.Is(command.End(t.Context(), core.Process{}), core.ErrUnsupported) {
 		t.Error(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // An output reads what a program and its children print. One pipe for both
@@ -15,6 +17,7 @@ type output struct {
 	redactor    *redactor
 	buf         []byte
 	ended       chan struct{}
+	stopped     bool
 }
 
 func newOutput(secrets [][]byte) (*output, error) {
@@ -36,14 +39,26 @@ func newOutput(secrets [][]byte) (*output, error) {
 	return o, nil
 }
 
-// end returns what was printed until now. Whoever goes on to print gets an error.
+// end returns what was printed until now. Whoever goes on to print gets an error,
+// unless the output was handed on.
 func (o *output) end() string {
+	o.stop()
+	_ = o.read.Close()
+	return o.redactor.end()
+}
+
+// stop reads what was printed until now, and no more.
+func (o *output) stop() {
+	if o.stopped {
+		return
+	}
+	o.stopped = true
 	_ = o.write.Close()
 	_ = o.read.SetReadDeadline(time.Now())
 	<-o.ended
 	_ = o.read.SetReadDeadline(time.Time{})
-	// What a program printed before it ended lies in the pipe by now. A daemon that
-	// still holds the pipe is not waited for, and does not keep this from ending.
+	// What a program printed before it ended lies in the pipe by now. Who still holds
+	// the pipe is not waited for, and does not keep this from ending.
 	if conn, err := o.read.SyscallConn(); err == nil {
 		_ = conn.Read(func(fd uintptr) bool {
 			for left := maxPipe; left > 0; {
@@ -57,8 +72,23 @@ func (o *output) end() string {
 			return true
 		})
 	}
-	_ = o.read.Close()
-	return o.redactor.end()
+}
+
+// hand says whether somebody may go on to print after stop, and makes the pipe one
+// that another process can read: this one does not wait in a read, others do.
+func (o *output) hand() (held bool) {
+	conn, err := o.read.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		_, _ = unix.Poll(fds, 0)
+		if held = fds[0].Revents&unix.POLLHUP == 0; held {
+			_ = syscall.SetNonblock(int(fd), false)
+		}
+	})
+	return held && err == nil
 }
 
 // maxPipe is more than what a pipe holds: 64 KiB, and 1 MiB where a program asks

@@ -42,6 +42,7 @@ func processOf(info unix.KinfoProc) process {
 	at := info.Proc.P_starttime
 	return process{
 		pid: int(info.Proc.P_pid), parent: int(info.Eproc.Ppid), group: int(info.Eproc.Pgid),
+		name:  unix.ByteSliceToString(info.Proc.P_comm[:]),
 		ended: info.Proc.P_stat == zombie, began: fmt.Sprintf("%d.%06d", at.Sec, at.Usec),
 	}
 }

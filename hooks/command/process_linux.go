@@ -88,11 +88,13 @@ func look(pid int, boot string) (process, error) {
 // parseStat parses the one line of it. The name of a program stands in brackets, and
 // may hold any byte.
 func parseStat(pid int, boot, stat string) (p process, err error) {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	end := strings.LastIndexByte(stat, ')')
+	fields := strings.Fields(stat[end+1:])
 	if len(fields) < 20 {
 		return p, fmt.Errorf("/proc/%d/stat is not understood: %q", pid, stat)
 	}
-	p = process{pid: pid, ended: fields[0] == "Z" || fields[0] == "X"}
+	_, name, _ := strings.Cut(stat[:max(0, end)], "(")
+	p = process{pid: pid, name: name, ended: fields[0] == "Z" || fields[0] == "X"}
 	session := 0
 	for i, to := range []*int{&p.parent, &p.group, &session} {
 		if *to, err = strconv.Atoi(fields[1+i]); err != nil {

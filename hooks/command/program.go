@@ -60,6 +60,8 @@ func find(program, path string) (string, error) {
 func executable(path string) error {
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("no such program: %w", fs.ErrNotExist)
 	case err != nil:
 		return err
 	case info.IsDir():

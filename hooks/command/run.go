@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,8 +24,8 @@ const (
 	killTime  = 100 * time.Millisecond
 )
 
-// do runs a program to its end and ends what it leaves in its group. said is what
-// it printed, where it was started.
+// do runs a program to its end. What it leaves in its group is ended, or left alone:
+// see leave. said is what it printed, where it was started.
 func (c call) do(ctx context.Context) (said string, err error) {
 	if err := unix.Faccessat(unix.AT_FDCWD, c.dir+"/.", unix.X_OK, unix.AT_EACCESS); err != nil {
 		return "", fmt.Errorf("dir %s, where it is to stand: %w", c.dir, err)
@@ -43,18 +44,33 @@ func (c call) guarded(ctx context.Context, out *output) error {
 	if err != nil {
 		return err
 	}
-	defer g.end()
+	itself, err := c.grouped(ctx, g, out)
+	switch {
+	case itself && c.leaves:
+		g.leave(out)
+		return err
+	case itself:
+		if left := g.left(ctx); len(left) > 0 && c.warn != nil {
+			c.warn(strings.Trim(fmt.Sprint(left), "[]"))
+		}
+	}
+	g.end()
+	return err
+}
+
+// grouped runs a program in a group. itself says that it ended, and was not cut off.
+func (c call) grouped(ctx context.Context, g *group, out *output) (itself bool, err error) {
 	if c.note != nil {
 		if err := c.note(g.Process); err != nil {
-			return fmt.Errorf("noting its process group: %w", err)
+			return false, fmt.Errorf("noting its process group: %w", err)
 		}
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
 	p, err := g.start(c, out.write)
 	if err != nil {
-		return err
+		return false, err
 	}
 	return p.wait(ctx)
 }
@@ -118,6 +134,12 @@ func (p *program) feed(input []byte) {
 	_ = p.input.Close()
 }
 
+// unfeed ends feed, also where something that goes on holds the input.
+func (p *program) unfeed() {
+	_ = p.input.SetWriteDeadline(time.Now())
+	<-p.fed
+}
+
 // watch waits for its end. A program that asks at a terminal from a group that is
 // not in its foreground is stopped by the system, and would be for ever.
 func (p *program) watch() {
@@ -140,15 +162,20 @@ func (p *program) watch() {
 	}
 }
 
-// wait waits until a program has ended, or has to.
-func (p *program) wait(ctx context.Context) error {
+// wait waits until a program has ended by itself, or has to.
+func (p *program) wait(ctx context.Context) (itself bool, err error) {
 	select {
 	case <-p.over:
-		return p.result()
+		return true, p.result()
 	case <-p.asks:
-		return errors.New("asks something at the terminal, where nobody may be at night: give it what it asks for by its options or a file")
+		return false, errors.New("asks something at the terminal, where nobody may be at night: give it what it asks for by its options or a file")
 	case <-ctx.Done():
-		return context.Cause(ctx)
+	}
+	select {
+	case <-p.over:
+		return true, p.result()
+	default:
+		return false, context.Cause(ctx)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -56,7 +57,7 @@ func TestFailures(t *testing.T) {
 		"drives a terminal":     {script(`printf '\033[2J'; exit 1`), "sh: exit status 1; it printed:\n    \\\\x1b\\[2J", nil},
 		"prints much":           {script(`echo first; yes | head -c 3000000; echo last; exit 1`), "(?s)sh: exit status 1; it printed:\n    first\n    y\n.*\n    \\[\\d+ bytes are left out here\\]\n.*y\n    last", nil},
 
-		"missing":           {run("/no/such/program"), `/no/such/program: stat /no/such/program: no such file or directory`, fs.ErrNotExist},
+		"missing":           {run("/no/such/program"), `/no/such/program: no such program: file does not exist`, fs.ErrNotExist},
 		"missing in PATH":   {command.Options{Pre: []string{"no-such-program"}, Env: map[string]any{"PATH": dir}}, `no-such-program: no such program in PATH, which is "DIR": write its path in full, or set PATH in env: file does not exist`, fs.ErrNotExist},
 		"not in folder .":   {command.Options{Pre: []string{"script"}, Dir: dir, Env: map[string]any{"PATH": ":."}}, `script: no such program in PATH, which is ":\.": .*`, fs.ErrNotExist},
 		"a folder":          {run(dir), `DIR: DIR is a folder: permission denied`, fs.ErrPermission},
@@ -139,7 +140,7 @@ func TestOverBeforeItBegan(t *testing.T) {
 	}
 }
 
-// A program that leaves something behind has ended, and so has that.
+// A pre that leaves something behind has ended, and so has that, which is said.
 func TestLeftBehind(t *testing.T) {
 	for name, script := range map[string]string{
 		"child":              `exec 9>"$1"; sleep 1000 & exit 0`,
@@ -153,9 +154,49 @@ func TestLeftBehind(t *testing.T) {
 			if strings.Contains(script, "$2") {
 				go func() { w.hear("set"); give() }()
 			}
-			if err := hook(t, command.Options{Pre: sh(script, w.path, path)}).Pre(t.Context(), pre); err != nil {
+			var said strings.Builder
+			h := hookWith(t, command.Options{Pre: sh(script, w.path, path)}, slog.New(slog.NewTextHandler(&said, nil)))
+			if err := h.Pre(t.Context(), pre); err != nil {
 				t.Error(err)
 			}
+			w.gone()
+			if want := regexp.MustCompile(`level=WARN msg="a hook left processes running, which were ended" hook=h phase=pre processes=".*(sh|sleep) \(\d+\).*"`); !want.MatchString(said.String()) {
+				t.Errorf("said %q", &said)
+			}
+		})
+	}
+}
+
+// What a post leaves running when it has ended is the application: it goes on, and
+// is not waited for, whatever it does with its output.
+func TestPostLeavesTheApplication(t *testing.T) {
+	for name, start := range map[string]string{
+		"redirected":             `app "$@" </dev/null >/dev/null 2>&1 &`,
+		"nohup":                  `nohup sh -c "$app" sh "$@" >/dev/null 2>&1 &`,
+		"prints":                 `app "$@" &`,
+		"prints, and post fails": `app "$@" & status=7`,
+		"holds its input":        `exec 8<&0; app "$@" <&8 &`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWitness(t)
+			path, give := newSignal(t)
+			// More than a pipe holds is printed after the post has ended.
+			const script = `exec 9>"$1"; echo up >&9; read -r x <"$2"; i=0; while test $i -lt 2000; do
+echo 0123456789012345678901234567890123456789012345678901234567890123456789 || exit; i=$((i+1)); done; echo alive >&9; read -r x <"$2"`
+			h := hook(t, command.Options{Post: sh("app='"+script+"'; app() { sh -c \"$app\" sh \"$@\"; }\necho started\n"+start+"\nexit ${status:-0}", w.path, path)})
+			m := core.Moment{Phase: core.Post, Err: errors.New(strings.Repeat("x", 1<<20))}
+			err := h.Post(t.Context(), m)
+			if strings.Contains(start, "status") {
+				if err == nil || !strings.HasPrefix(err.Error(), "sh: exit status 7; it printed:\n    started") {
+					t.Error(err)
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+			w.hear("up")
+			give()
+			w.hear("alive")
+			give()
 			w.gone()
 		})
 	}
