@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case os.Getenv(childSpool) != "":
+		shareChild()
 	case os.Getenv(childDir) != "":
 		child()
 	default:
@@ -53,8 +55,13 @@ var ways = map[string][]faulty.Call{
 	"no locks": {faulty.TryLock},
 }
 
-func in(dir, way string) *faulty.FS {
+// in returns a directory with a way, and with what goes wrong besides, which comes
+// first.
+func in(dir, way string, faults ...faulty.Fault) *faulty.FS {
 	fsys := faulty.New(tree{dir})
+	for _, f := range faults {
+		fsys.Inject(f)
+	}
 	for _, call := range ways[way] {
 		fsys.Inject(faulty.Fault{Call: call, Rest: true, Err: errors.ErrUnsupported})
 	}

@@ -94,4 +94,30 @@ type Locker interface {
 	TryLock() (held bool, err error)
 }
 
+// A LocalFS is an FS of files of this machine. One that lies elsewhere on the same
+// file system can be made one of its own without copying its bytes.
+type LocalFS interface {
+	// OpenLocal opens a file of this machine to read it, wherever it lies. What is not
+	// like a new file of the FS, regular, of mode 0600 and of the same owner, and what
+	// is reached by a symbolic link, is errors.ErrUnsupported.
+	OpenLocal(ctx context.Context, path string) (LocalFile, error)
+}
+
+// A LocalFile is an open file of this machine. Whoever opened it closes it. Where
+// something is not offered between it and the place, the answer is any error.
+type LocalFile interface {
+	io.ReaderAt
+
+	// Link gives the very file that is open a name in the place, which is not taken.
+	// That and the path that it was opened by have to be its only names then: two
+	// places with one file between them would have one copy.
+	Link(ctx context.Context, name string) error
+
+	// Clone lets the file that has a name in the place have the bytes that this one has
+	// now. They share blocks until one of them is written to.
+	Clone(ctx context.Context, name string) error
+
+	io.Closer
+}
+
 var _ File = (*os.File)(nil)

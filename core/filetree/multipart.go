@@ -22,11 +22,8 @@ import (
 // Begin makes the partial file of an object. The upload is held until ctx ends: it is
 // that of the whole upload.
 func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart, error) {
-	if err := checkKey(key); err != nil {
+	if err := checkUpload(key, token); err != nil {
 		return nil, err
-	}
-	if !tokens.MatchString(token) {
-		return nil, core.Errorf(core.ErrInvalid, "%.140q is no token", token)
 	}
 	m, err := s.begin(ctx, key, token)
 	if err != nil {
@@ -81,7 +78,7 @@ func (s *Store) Multiparts(ctx context.Context, prefix string) iter.Seq2[object.
 				continue
 			}
 			all[m.partial()] = true
-			if !yield(m, nil) {
+			if !yield(m.found(), nil) {
 				return
 			}
 		}
@@ -113,9 +110,13 @@ func (s *Store) found(ctx context.Context, info fs.FileInfo, prefix string) (*mu
 
 // parse finds the upload that the name of a file in tmp belongs to, or nil.
 func (s *Store) parse(ctx context.Context, name string) *multipart {
-	for _, end := range []string{partial, record} {
+	for _, end := range []string{partial, record, shared} {
 		if key, token, ok := parseTmp(name, end); ok {
-			return s.upload(ctx, key, token)
+			m := s.upload(ctx, key, token)
+			if end == shared {
+				m.end = shared
+			}
+			return m
 		}
 	}
 	return nil
@@ -127,6 +128,7 @@ type multipart struct {
 	store   *Store
 	ctx     context.Context // of the Begin or Multiparts that it is from
 	key     string
+	end     string                 // of the name of the partial file
 	token   atomic.Pointer[string] // another one once it is adopted
 	started time.Time
 
@@ -136,7 +138,7 @@ type multipart struct {
 }
 
 func (s *Store) upload(ctx context.Context, key, token string) *multipart {
-	m := &multipart{store: s, ctx: ctx, key: key}
+	m := &multipart{store: s, ctx: ctx, key: key, end: partial}
 	m.token.Store(&token)
 	return m
 }
@@ -149,7 +151,7 @@ func (m *multipart) Token() string { return *m.token.Load() }
 // that is sent moves it on, also one that did not get through.
 func (m *multipart) Started() time.Time { return m.started }
 
-func (m *multipart) partial() string { return tmpName(m.key, m.Token()) + partial }
+func (m *multipart) partial() string { return tmpName(m.key, m.Token()) + m.end }
 func (m *multipart) record() string  { return tmpName(m.key, m.Token()) + record }
 
 // there describes the partial file. One that is the object itself by now, because

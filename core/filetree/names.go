@@ -11,6 +11,7 @@ const (
 	tmpDir    = "tmp"
 	partial   = ".partial" // ends the name of an object in the making
 	record    = ".parts"   // ends the name of the record of its finished parts
+	shared    = ".shared"  // ends the name of a file of others that is to be an object
 	claimed   = ".claim"   // ends the name of a claim
 	maxKey    = 900        // bytes
 	maxName   = 255        // bytes in one name, of most file systems
@@ -42,6 +43,13 @@ func checkKey(key string) error {
 		return core.Errorf(core.ErrInvalid, "%.140q is no key", key)
 	}
 	return nil
+}
+
+func checkUpload(key, token string) error {
+	if !tokens.MatchString(token) {
+		return core.Errorf(core.ErrInvalid, "%.140q is no token", token)
+	}
+	return checkKey(key)
 }
 
 // flatten makes one word of a key. A comma is in no key, so no two keys become the

@@ -42,6 +42,7 @@ type Store struct {
 var (
 	_ object.Store   = (*Store)(nil)
 	_ object.Settler = (*Store)(nil)
+	_ object.Sharer  = (*Store)(nil)
 )
 
 // New returns the Store over a file system, which it closes.
@@ -146,7 +147,7 @@ func (s *Store) Range(ctx context.Context, o object.Object, off, n int64) (io.Re
 	if err != nil {
 		return nil, s.fail(ctx, errors.Join(err, f.Close()))
 	}
-	return &reader{ctx: ctx, store: s, file: f, at: off, left: n}, nil
+	return fileRange{&reader{ctx: ctx, store: s, file: f, at: off, left: n}, f}, nil
 }
 
 // Delete removes the file of a key.
@@ -172,7 +173,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 type reader struct {
 	ctx      context.Context
 	store    *Store
-	file     File
+	file     io.ReaderAt
 	at, left int64
 }
 
@@ -194,7 +195,11 @@ func (r *reader) Read(p []byte) (int, error) {
 	return 0, r.store.fail(r.ctx, err)
 }
 
-func (r *reader) Close() error { return r.file.Close() }
+// A fileRange is a reader that closes its file.
+type fileRange struct {
+	*reader
+	io.Closer
+}
 
 // lstat describes a regular file; what is none is core.ErrNotFound.
 func (s *Store) lstat(ctx context.Context, name string) (fs.FileInfo, error) {

@@ -73,6 +73,21 @@ type Settler interface {
 	Settled(ctx context.Context, key string) error
 }
 
+// A Sharer is a Store of files of this machine, which can make an object of a file
+// that is there already without copying its bytes.
+type Sharer interface {
+	// Share begins an object of parts whose bytes are those of the file at path, that
+	// of a core.SealedFile. It is not sealed yet: bytes are still appended to it. It
+	// answers ErrUnsupported where the bytes would have to be copied.
+	//
+	// Put of what it returns compares a part with the file and reads nothing of its
+	// body. Commit is called when the file is sealed and makes it the object. Both
+	// answer ErrUnsupported where the file cannot be shared after all, or has other
+	// bytes than the parts. Nobody can go on with it. The caller calls Abort when
+	// Commit has failed or is not called, which works also after ctx has ended.
+	Share(ctx context.Context, key, token, path string) (Multipart, error)
+}
+
 // A Protector is a Store whose place may protect objects from being deleted.
 type Protector interface {
 	// Protected returns until when the object under a key is protected, the zero time

@@ -44,6 +44,7 @@ type upload struct {
 	failed firstError // of the source
 	token  string     // marks what this upload makes
 	alone  bool       // whether it goes on with nothing that others may send to
+	copies bool       // whether the source's file could not be shared
 
 	size int64      // of the archive, as it was sent
 	sum  core.CRC64 // of all its bytes
@@ -57,13 +58,16 @@ const tries = 3
 
 // run uploads, and anew where another upload of the same id, which came to its end
 // meanwhile, took the parts away, or mixed its own with them: then it finds the
-// backup there, or sends parts that nobody else knows of.
+// backup there, or sends parts that nobody else knows of. Where the source's file
+// turned out not to be shared, its bytes are sent.
 func (u *upload) run() (err error) {
 	for range tries {
-		if err = u.once(); u.failed.load() != nil || !errors.Is(err, core.ErrNotFound) && !errors.Is(err, errMixed) {
+		err = u.once()
+		mixed, unshared := errors.Is(err, errMixed), errors.Is(err, errUnshared)
+		if u.failed.load() != nil || !mixed && !unshared && !errors.Is(err, core.ErrNotFound) {
 			break
 		}
-		u.alone = errors.Is(err, errMixed)
+		u.alone, u.copies = mixed, u.copies || unshared
 		u.done.Store(0)
 	}
 	return err
@@ -88,6 +92,9 @@ func (u *upload) once() error {
 	if err != nil {
 		return err
 	}
+	u.done.Store(b.Size)
+	u.all.Store(b.Size)
+	u.progress(0)
 	if err := u.commit(b); err != nil {
 		return err
 	}
@@ -126,6 +133,12 @@ func (u *upload) archive() (core.Backup, error) {
 	}
 	limits := u.agent.store.Limits()
 	part := limits.Plan(u.draft.Size)
+	send := transfer.Send{Source: u.reader, Limits: limits, PartSize: part, Done: u.progress}
+	if file, err := u.share(); err != nil {
+		return core.Backup{}, err
+	} else if file != nil {
+		return u.shared(file, send)
+	}
 	if u.draft.Size <= part {
 		// One byte more than a part shows whether one is enough.
 		crc := crc64nvme.New()
@@ -138,7 +151,7 @@ func (u *upload) archive() (core.Backup, error) {
 			return u.whole()
 		}
 	}
-	return u.inParts(transfer.Send{Source: u.reader, Limits: limits, PartSize: part, Done: u.progress})
+	return u.inParts(send)
 }
 
 func (u *upload) newToken() error {
@@ -178,12 +191,7 @@ func (u *upload) whole() (core.Backup, error) {
 	}
 	body := io.NewSectionReader(u.reader(u), 0, u.size)
 	o, err := u.agent.store.Put(u, b.Archive, u.limited(u, body), u.sum)
-	if err = u.settle(b, o, err); err != nil {
-		return core.Backup{}, err
-	}
-	u.all.Store(u.size)
-	u.progress(u.size)
-	return b, nil
+	return b, u.settle(b, o, err)
 }
 
 // settle finds out whether the archive is stored, after a commit that may have

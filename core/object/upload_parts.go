@@ -25,6 +25,11 @@ func (u *upload) inParts(send transfer.Send) (core.Backup, error) {
 	if err != nil {
 		return core.Backup{}, err
 	}
+	return u.through(parts, send)
+}
+
+// through sends the parts that the place lacks, and commits.
+func (u *upload) through(parts Multipart, send transfer.Send) (core.Backup, error) {
 	send.Put = func(ctx context.Context, p Part, body *io.SectionReader) error {
 		return parts.Put(ctx, p, u.limited(ctx, body))
 	}

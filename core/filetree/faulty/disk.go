@@ -24,9 +24,13 @@ type Disk struct {
 	mu    sync.Mutex
 	place *node // nil while it is missing
 	clock int64 // dates what changes; each date is another
+	local map[string]*node
 }
 
-var _ filetree.FS = (*Disk)(nil)
+var (
+	_ filetree.FS      = (*Disk)(nil)
+	_ filetree.LocalFS = (*Disk)(nil)
+)
 
 // NewDisk returns a Disk with nothing on it.
 func NewDisk() *Disk { return &Disk{} }
@@ -53,7 +57,11 @@ type node struct {
 func (d *Disk) Crash(keep func() bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	crash(d.place, keep, map[*node]bool{})
+	seen := map[*node]bool{}
+	crash(d.place, keep, seen)
+	for _, path := range slices.Sorted(maps.Keys(d.local)) {
+		crash(d.local[path], keep, seen)
+	}
 }
 
 const block = 4 << 10

@@ -48,6 +48,9 @@ const (
 	TryLock         Call = "trylock"
 	Close           Call = "close"  // of a file
 	Unlock          Call = "unlock" // Close of a file that has the lock
+	OpenLocal       Call = "openlocal"
+	LinkLocal       Call = "linklocal" // Link of a LocalFile
+	Clone           Call = "clone"
 )
 
 // An Op is one operation that was asked for.
@@ -67,6 +70,8 @@ type Fault struct {
 	Late bool  // whether the operation is done and only its answer is lost
 	Err  error // the answer; nil says that it was done
 
+	Meet func() // called first, where it is not nil; it may end the process
+
 	count int
 }
 
@@ -84,7 +89,10 @@ type FS struct {
 	ops    []Op
 }
 
-var _ filetree.FS = (*FS)(nil)
+var (
+	_ filetree.FS      = (*FS)(nil)
+	_ filetree.LocalFS = (*FS)(nil)
+)
 
 // New returns an FS without faults over another.
 func New(under filetree.FS) *FS { return &FS{under: under, space: -1} }
@@ -125,6 +133,9 @@ func (f *FS) do(op Op, done func() error) error {
 	fault := f.meets(op)
 	if fault == nil {
 		return done()
+	}
+	if fault.Meet != nil {
+		fault.Meet()
 	}
 	if fault.Late {
 		if err := done(); err != nil {
@@ -231,6 +242,49 @@ func (f *FS) Rename(ctx context.Context, from, to string) error {
 // SyncDir asks the FS below.
 func (f *FS) SyncDir(ctx context.Context, name string) error {
 	return f.do(Op{Call: SyncDir, Name: name}, func() error { return f.under.SyncDir(ctx, name) })
+}
+
+// OpenLocal opens a file of this machine that has the same faults, if the FS below
+// has such a thing. Closing it is no operation.
+func (f *FS) OpenLocal(ctx context.Context, path string) (file filetree.LocalFile, err error) {
+	local, ok := f.under.(filetree.LocalFS)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	err = f.do(Op{Call: OpenLocal, Name: path}, func() error {
+		file, err = local.OpenLocal(ctx, path)
+		return err
+	})
+	if err != nil {
+		if file != nil {
+			_ = file.Close() // the answer is lost
+		}
+		return nil, err
+	}
+	return &localFile{file, f, path}, nil
+}
+
+// A localFile is a file of this machine, of an FS with faults.
+type localFile struct {
+	filetree.LocalFile
+	fs   *FS
+	path string
+}
+
+func (l *localFile) ReadAt(p []byte, off int64) (n int, err error) {
+	err = l.fs.do(Op{Call: Read, Name: l.path, Size: len(p)}, func() error {
+		n, err = l.LocalFile.ReadAt(p, off)
+		return err
+	})
+	return n, err
+}
+
+func (l *localFile) Link(ctx context.Context, name string) error {
+	return l.fs.do(Op{Call: LinkLocal, Name: l.path, To: name}, func() error { return l.LocalFile.Link(ctx, name) })
+}
+
+func (l *localFile) Clone(ctx context.Context, name string) error {
+	return l.fs.do(Op{Call: Clone, Name: l.path, To: name}, func() error { return l.LocalFile.Clone(ctx, name) })
 }
 
 // Kind asks the FS below.
