@@ -32,7 +32,7 @@ const (
 // Cases returns every case that is built, in the order in which they run: by id,
 // and those that judge the run itself last.
 func Cases() []Case {
-	all := slices.Concat(basics(), odd(), metadata(), documents(), atomicity(), crashes(), durability(),
+	all := slices.Concat(basics(), odd(), sealedFiles(), metadata(), documents(), atomicity(), crashes(), durability(),
 		integrity(), list(), pages(), failures(), cancel(), concurrency(), names(), isolation(), interop(),
 		wireFaults(), wireTimes(), wireLeaks(), wireBytes(), wireAnswers(), wireTrust())
 	slices.SortStableFunc(all, func(a, b Case) int { return cmp.Compare(a.ID, b.ID) })

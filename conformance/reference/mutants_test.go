@@ -15,7 +15,7 @@ const mutantSeed = 7
 
 func mutants() []mutant {
 	return slices.Concat(brokenBasics(), brokenMetadata(), brokenUploads(), brokenPlaces(), brokenReads(), brokenLists(), brokenCalls(),
-		brokenWires(), brokenAnswers())
+		brokenWires(), brokenAnswers(), brokenFiles())
 }
 
 // check runs some cases against a mutant.
