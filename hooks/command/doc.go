@@ -18,7 +18,8 @@
 // under hooks/<name>/; {{dir}} is {dir} itself. An after has no such directory.
 //
 // A program is a path that is written in full, or a word that is looked for in PATH,
-// which may stand in env. It stands in dir when it starts, and without that in the
+// which may stand in env. That each is there is checked before a run; see
+// Kind.CheckHook. It stands in dir when it starts, and without that in the
 // root: where the caller stood, another process that must run the post later cannot
 // know. It has no terminal: one that asks something there is ended.
 //
@@ -52,17 +53,24 @@
 //	 "backup": {"schema": "1.0", "id": "20261123T045900Z-mzxw6ytboi4dk", …}}
 //
 // dir is the directory, of pre and post. outcome, agents and backup are of after.
-// The state of an agent is stored, failed or pending; backup is the metadata
+// The state of an agent is stored, failed, pending or skipped (core.State); backup is the metadata
 // (core.Backup), as far as it is known. A program need not read any of it.
 //
 // # How it ends
 //
 // A program runs in a process group of its own. When its time is over, or the run is
-// interrupted, the group gets SIGTERM and a quarter of a second later SIGKILL. When
-// it has ended by itself, what it left in its group ends in the same way: what a hook
+// interrupted, the group gets SIGTERM and a quarter of a second later SIGKILL.
+//
+// What a post leaves running when it has ended by itself is the application. It goes
+// on, is not waited for, and may print to the output of the hook, which nobody sees: a
+// cat reads it for as long as somebody may print. Better, ask the service manager to
+// start it: of a service of systemd, all processes end with the service.
+//
+// What a pre or an after leaves in its group when it has ended by itself is ended in
+// the same way as the group of one whose time is over, and a warning says so: what it
 // begins in the background does not outlive it by accident. A daemon that is meant to
 // stay starts in a session of its own, as daemons do, and does not print to the pipe
-// of the hook: [setsid, --fork, daemon]. Better, ask the service manager to start it.
+// of the hook: [setsid, --fork, daemon].
 //
 // When the process that runs the hook dies, even by SIGKILL, a pre ends at once: it
 // may hold a lock that nobody would ever release. A post and an after have the rest
