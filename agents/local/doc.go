@@ -17,6 +17,14 @@
 // its open file, on the BSDs and macOS by flock, on Windows by LockFileEx. Where the
 // file system has no locks, dates decide; see filetree.
 //
+// The archive of a run that lies on the same file system is not copied, but given a
+// second name in the directory or, on Linux, cloned where the file system can do that
+// and not this. It has to be what a copy would be, a regular file of mode 0600 and of
+// the same user, and group, label and time stay what they were. Until its owner has
+// removed the first name, which for an archive that waits for other agents may be
+// days, the two are one file: a sector that fails is lost to both. Two directories
+// never have one file between them; the blocks of a clone they may.
+//
 // A call ends with its context between two operations of the system. An operation
 // on a network file system that does not answer cannot be interrupted: mount such a
 // place so that it answers with an error ("soft").
