@@ -164,6 +164,49 @@ func loseAnswer(t *testing.T, k, n int, when string, summed bool) (fired bool) {
 	return fired
 }
 
+// TestAwayAfterKill goes on with an upload that was killed between archive and
+// metadata, and the place goes away after each request: nobody knows then that the
+// archive is another's.
+func TestAwayAfterKill(t *testing.T) {
+	for _, summed := range []bool{false, true} {
+		for _, n := range []int{1000, 200 << 10} {
+			for k := 0; awayAfterKill(t, k, n, summed); k++ {
+			}
+		}
+	}
+}
+
+func awayAfterKill(t *testing.T, k, n int, summed bool) (away bool) {
+	m := newMemory()
+	m.summed = summed
+	m.before = func(request string) error {
+		if strings.HasPrefix(request, "put meta/") {
+			return core.Errorf(core.ErrUnavailable, "killed")
+		}
+		return nil
+	}
+	a, body := open(t, m, core.Env{}), content(8, n)
+	if err := a.Upload(t.Context(), source(t, id, body)); err == nil || len(m.keys()) != 1 {
+		t.Fatalf("killed: %v, %q", err, m.keys())
+	}
+	count, gone := 0, core.Errorf(core.ErrUnavailable, "away")
+	m.before = func(string) error {
+		if count++; count > k {
+			away = true
+			return gone
+		}
+		return nil
+	}
+	if err := a.Upload(t.Context(), source(t, id, body)); away && (!errors.Is(err, core.ErrUnavailable) || errors.Is(err, core.ErrExists)) {
+		t.Errorf("%d bytes, away after %d: %v", n, k, err)
+	}
+	m.before = nil
+	if err := a.Upload(t.Context(), source(t, id, body)); err != nil {
+		t.Errorf("%d bytes, away after %d and back: %v", n, k, err)
+	}
+	return away
+}
+
 // TestKilledAnywhere stops the world after each request of an upload: nothing is
 // listed unless whole, and the same upload again sends no part twice.
 func TestKilledAnywhere(t *testing.T) {

@@ -205,7 +205,7 @@ func (u *upload) settle(b core.Backup, o Object, commit error) error {
 		}
 		var err error
 		if o, err = u.agent.store.Stat(u, b.Archive); err != nil {
-			return commit
+			return unknown(commit, err)
 		}
 	}
 	if commit == nil && (o.Size != b.Size || o.Summed && o.Sum != u.sum) {
@@ -217,13 +217,22 @@ func (u *upload) settle(b core.Backup, o Object, commit error) error {
 	}
 	same, err := u.sameArchive(b, o)
 	if err != nil {
-		return errors.Join(err, commit) // whether it is there is what nobody knows
+		return unknown(commit, err)
 	}
 	if !same {
 		return core.Errorf(core.ErrExists, "%s is there with other bytes", b.Archive)
 	}
 	u.made = u.token != "" && o.Token == u.token
 	return u.agent.settled(u, b.Archive)
+}
+
+// unknown is why nobody knows whether the archive is there, after a commit and a look
+// that failed. That the key is taken does not say that it is taken by another.
+func unknown(commit, look error) error {
+	if errors.Is(commit, core.ErrExists) {
+		return look
+	}
+	return commit
 }
 
 // sameArchive says whether a stored archive is the one that b describes. The token

@@ -79,8 +79,12 @@ func (u *upload) there(o Object) (core.Backup, error) {
 	if err != nil {
 		return core.Backup{}, err
 	}
-	if same, err := u.sameArchive(b, o); err != nil || !same {
-		return core.Backup{}, errors.Join(err, core.Errorf(core.ErrExists, "%s is there with other bytes", b.Archive))
+	same, err := u.sameArchive(b, o)
+	if err != nil {
+		return core.Backup{}, err
+	}
+	if !same {
+		return core.Backup{}, core.Errorf(core.ErrExists, "%s is there with other bytes", b.Archive)
 	}
 	u.tidy()
 	return b, u.agent.settled(u, b.Archive)
