@@ -88,7 +88,7 @@ func (a *app) payAlone(ctx context.Context, wrong error) error {
 	if len(done.Payments) == 0 {
 		return errors.Join(wrong, err)
 	}
-	done.Sent, done.Left = nil, nil                      // nobody was asked
+	done.Sent, done.Left = nil, nil // nobody was asked
 	a.mourn(done)
 	wrong = result{exitUsage, errors.New(wrong.Error())} // and something was touched
 	return errors.Join(a.printRecovered(done), wrong, err, unfinished(done))
