@@ -178,8 +178,11 @@ func cancelSweep(t *trial) {
 	t.stays(other, append(ids, s.draft.ID), 5*time.Second)
 }
 
-// holdSeal makes Backup say that it was called and wait for free.
+// holdSeal makes Backup say that it was called and wait for free. An upload may be
+// running.
 func (s *source) holdSeal(come chan<- struct{}, free <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.sealing = func(ctx context.Context) error {
 		select {
 		case come <- struct{}{}:

@@ -71,7 +71,7 @@ type source struct {
 	sealing func(ctx context.Context) error            // asked before Backup answers
 	ready   sync.Once                                  //
 	prepare func(*source)                              // sets sealed, once it is asked for
-	mu      sync.Mutex                                 // of handed
+	mu      sync.Mutex                                 // of handed and sealing
 	touched atomic.Bool                                // closed or sought
 	over    atomic.Bool                                // the upload has returned
 	late    atomic.Bool                                // was read after that
@@ -102,8 +102,11 @@ func (s *source) reader() io.Reader {
 func (s *source) Reader(ctx context.Context) io.ReaderAt { return sourceReader{ctx, s} }
 
 func (s *source) Backup(ctx context.Context) (core.Backup, error) {
-	if s.sealing != nil {
-		if err := s.sealing(ctx); err != nil {
+	s.mu.Lock()
+	sealing := s.sealing
+	s.mu.Unlock()
+	if sealing != nil {
+		if err := sealing(ctx); err != nil {
 			return core.Backup{}, err
 		}
 	}
