@@ -75,8 +75,9 @@ func sweep(ctx context.Context, a core.Agent, id core.ID) error {
 }
 
 // tidy removes what an earlier try to send id left at agents that have it now. A
-// small archive goes in one piece, and half of one is of no use to the next try.
-func (p *Platform) tidy(ctx context.Context, id core.ID, results []core.AgentResult) {
+// small archive goes in one piece, and half of one is of no use to the next try. It
+// returns the names of agents at which something may be left.
+func (p *Platform) tidy(ctx context.Context, id core.ID, results []core.AgentResult) (left []string) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
 	for _, a := range p.Agents {
@@ -85,8 +86,10 @@ func (p *Platform) tidy(ctx context.Context, id core.ID, results []core.AgentRes
 		}
 		if err := sweep(ctx, a, id); err != nil {
 			p.Env.WithDefaults().Log.Warn("something of an earlier try is left", "agent", a.Name(), "id", id, "error", err)
+			left = append(left, a.Name())
 		}
 	}
+	return left
 }
 
 func sweepAll(ctx context.Context, a core.Agent, own func(core.ID) bool) (err error) {

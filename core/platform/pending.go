@@ -96,17 +96,19 @@ func final(err error) bool {
 func (p *Platform) resend(ctx context.Context, e *entry) Report {
 	report := Report{}
 	report.Backup.ID, report.Backup.Job = e.ID, e.Job
+	// What hooks dumped is in the archive, and may be large and secret.
+	dumps := os.RemoveAll(e.path(hooksDir))
 	src, err := openWaiting(e)
 	if err != nil {
 		report.Outcome, report.Err = core.Failed, errors.Join(fmt.Errorf("the archive of %s that waited: %w", e.ID, err), e.giveUp(err))
 		return report
 	}
 	report.Backup = src.backup
-	err = e.open(p.now)
-	if err == nil {
-		report.Agents = p.offer(ctx, e, src)
+	var left []string
+	if err = e.open(p.now); err == nil {
+		report.Agents, left = p.offer(ctx, e, src)
 	}
-	err = errors.Join(err, src.Close(), e.settleWaiting(report.Agents))
+	err = errors.Join(err, dumps, src.Close(), e.settleWaiting(report.Agents, left))
 	report.Outcome, report.Err = core.OK, err
 	for _, a := range report.Agents {
 		if a.State != core.Stored {
@@ -119,18 +121,19 @@ func (p *Platform) resend(ctx context.Context, e *entry) Report {
 	return report
 }
 
-// offer uploads to the agents of this platform that the record still names.
-func (p *Platform) offer(ctx context.Context, e *entry, src core.Source) []core.AgentResult {
+// offer uploads to the agents of this platform that the record still names. left are
+// those that have it, and something of an earlier try besides.
+func (p *Platform) offer(ctx context.Context, e *entry, src core.Source) (results []core.AgentResult, left []string) {
 	lacking := slices.DeleteFunc(slices.Clone(p.Agents), func(a core.Agent) bool { return !slices.Contains(e.Agents, a.Name()) })
-	results := dispatch(ctx, lacking, src, e.before, func(core.AgentResult) {}).wait()
-	p.tidy(ctx, e.ID, results)
+	results = dispatch(ctx, lacking, src, e.before, func(core.AgentResult) {}).wait()
+	left = p.tidy(ctx, e.ID, results)
 	e.pend(results)
 	for _, name := range e.Agents {
 		if !slices.ContainsFunc(lacking, func(a core.Agent) bool { return a.Name() == name }) {
 			results = append(results, core.AgentResult{Agent: name, State: core.Pending, Err: fmt.Errorf("%s: this command does not know that agent", name)})
 		}
 	}
-	return results
+	return results, left
 }
 
 // pend turns what may yet succeed from failed to pending.
@@ -153,14 +156,17 @@ func (e *entry) after(r core.AgentResult) error {
 }
 
 // settleWaiting keeps the record, and the archive, while an agent is to be asked
-// again.
-func (e *entry) settleWaiting(results []core.AgentResult) error {
+// again, and the record while something is left at an agent.
+func (e *entry) settleWaiting(results []core.AgentResult, left []string) error {
 	var err error
 	for _, r := range results {
 		err = errors.Join(err, e.after(r))
-		if r.State != core.Pending {
+		if r.State != core.Pending && !slices.Contains(left, r.Agent) {
 			e.Agents = slices.DeleteFunc(e.Agents, func(name string) bool { return name == r.Agent })
 		}
+	}
+	if len(results) > 0 && !slices.ContainsFunc(results, pending) {
+		err = errors.Join(err, e.unseal(), e.empty())
 	}
 	return errors.Join(err, e.end())
 }

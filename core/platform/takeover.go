@@ -65,11 +65,14 @@ type Killed struct {
 }
 
 // killed is e, where it is a run that was killed before it had packed. It is said
-// once: the ledger has it that the run has ended then.
+// once: the ledger has it that the run has ended then. One that was killed between
+// packing and saying so has its archive, or has sent it since.
 func (e *entry) killed(now func() time.Time) ([]Killed, error) {
 	steps, err := readLedger(e.path(ledgerFile))
-	ended := func(s step) bool { return s.Step == stepEnded || s.Step == stepPacked }
-	if err != nil || e.Spool == "" || slices.ContainsFunc(steps, ended) {
+	ended := func(s step) bool {
+		return s.Step == stepEnded || s.Step == stepPacked || s.State == core.Stored
+	}
+	if err != nil || e.Spool == "" || e.sealed() || slices.ContainsFunc(steps, ended) {
 		return nil, err
 	}
 	if err := e.open(now); err != nil {

@@ -88,3 +88,103 @@ func TestDumpsGo(t *testing.T) {
 		}
 	}
 }
+
+// pendingAt is a run whose archive waits for agent two, which is away.
+func (w *world) pendingAt(t *testing.T) (Report, *down) {
+	t.Helper()
+	two := &down{w.Agents[1], true}
+	w.Agents[1] = two
+	job := w.job()
+	job.Name, job.Copies, job.KeepPending = "app", 1, time.Hour
+	report, err := w.Run(t.Context(), job)
+	if err != nil || report.Agents[1].State != core.Pending {
+		t.Fatalf("%+v, %v", report.Result, err)
+	}
+	return report, two
+}
+
+// TestDumpsOfWaitingGo with the next command, not with the archive that they are in.
+func TestDumpsOfWaitingGo(t *testing.T) {
+	w := newWorld(t)
+	report, _ := w.pendingAt(t)
+	folder := (&state{w.at("state")}).folder(report.Backup.ID)
+	write(t, folder+"/hooks/db/dump", "rows of a run that was killed before it removed them")
+	if r, err := w.Recover(t.Context()); err != nil || len(r.Sent) != 1 || r.Done() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := os.Stat(folder + "/hooks"); err == nil {
+		t.Error("dumps are left")
+	}
+	if _, err := os.Stat(folder + "/archive"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A messy agent takes an archive, and cannot be swept then.
+type messy struct {
+	*down
+	messy bool
+}
+
+func (m *messy) Sweep(ctx context.Context, own func(core.ID) bool) iter.Seq2[core.Leftover, error] {
+	if m.messy {
+		return unswept{}.Sweep(ctx, own)
+	}
+	return m.down.Sweep(ctx, own)
+}
+
+// TestLeftoverIsNamed while the agent that has the archive may have something of an
+// earlier try besides: else nobody would remove it.
+func TestLeftoverIsNamed(t *testing.T) {
+	w := newWorld(t)
+	report, two := w.pendingAt(t)
+	two.away = false
+	agent := &messy{two, true}
+	w.Agents[1] = agent
+	write(t, w.at("two/tmp/data,"+string(report.Backup.ID)+".tar.zst.0123456789abcdef.partial"), "half of it")
+	if r, err := w.Recover(t.Context()); err != nil || r.Done() || len(r.Sent) != 1 || r.Sent[0].Agents[0].State != core.Stored {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if names := left(t, w.at("state")); slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, "archive") }) {
+		t.Errorf("nobody wants the archive any more: %q", names)
+	}
+	agent.messy = false
+	if r, err := w.Recover(t.Context()); err != nil || !r.Done() || len(r.Sent) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if names := append(left(t, w.at("state")), left(t, w.at("two"))...); len(names) > 0 {
+		t.Errorf("left: %q", names)
+	}
+}
+
+// TestNotLost is a run that was killed after packing, before its ledger said so.
+func TestNotLost(t *testing.T) {
+	w := newWorld(t)
+	st := &state{w.at("state")}
+	for name, c := range map[string]struct {
+		sealed bool
+		steps  []step
+		lost   int
+	}{
+		"killed while it packed": {false, nil, 1},
+		"its archive waited":     {true, nil, 0},
+		"its archive was sent":   {false, []step{{Step: stepAgent, Agent: "one", State: core.Stored}}, 0},
+	} {
+		e, err := st.create(record{ID: deadID, Job: "app", Agents: []string{"one", "two"}, Spool: w.at("spool")}, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.sealed {
+			write(t, e.path(sealedFile), "{}")
+		}
+		for _, s := range c.steps {
+			err = errors.Join(err, e.ledger.note(s))
+		}
+		if err := errors.Join(err, e.release()); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := w.Recover(t.Context()); err != nil || len(r.Killed) != c.lost {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+}
