@@ -30,8 +30,9 @@ type fileUpload struct {
 	path    string
 	options UploadOptions
 	entry   *entry
-	again   bool  // whether the entry is of an earlier try
-	left    error // why something is left on this machine
+	again   bool     // whether the entry is of an earlier try
+	left    error    // why something is left on this machine
+	messy   []string // agents at which something of an earlier try may be left
 	report  Report
 }
 
@@ -79,7 +80,7 @@ func (u *fileUpload) send(ctx context.Context, rule rule, cleared *takeover) err
 	}, func(core.AgentResult) {})
 	u.report.Agents = send.wait()
 	if u.again {
-		u.tidy(ctx, u.entry.ID, u.report.Agents)
+		u.messy = u.tidy(ctx, u.entry.ID, u.report.Agents)
 	}
 	if b, err := src.Backup(ctx); err == nil {
 		u.report.Backup = b
@@ -159,5 +160,6 @@ func (u *fileUpload) settle() error {
 			return u.entry.release()
 		}
 	}
-	return u.entry.remove()
+	u.entry.Agents, u.entry.File = u.messy, nil
+	return u.entry.end()
 }

@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -78,5 +79,33 @@ func TestUploadTakesItsRecord(t *testing.T) {
 	}
 	if report, err := w.Upload(t.Context(), w.at("source/big"), UploadOptions{}); err != nil || report.Backup.ID != id {
 		t.Errorf("%s is not %s: %v", report.Backup.ID, id, err)
+	}
+}
+
+// TestUploadLeftoverIsNamed while an agent that has the file by now cannot be swept.
+func TestUploadLeftoverIsNamed(t *testing.T) {
+	w := newWorld(t)
+	agent := &messy{&down{w.Agents[1], true}, true}
+	w.Agents[1] = agent
+	file := filepath.Join(w.source, "big")
+	first, err := w.Upload(t.Context(), file, UploadOptions{Copies: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent.away = false
+	half := w.at("two/tmp/data," + string(first.Backup.ID) + ".0123456789abcdef.partial")
+	write(t, half, "half of it")
+	if second, err := w.Upload(t.Context(), file, UploadOptions{}); err != nil || second.Backup.ID != first.Backup.ID {
+		t.Fatalf("%+v, %v", second.Result, err)
+	}
+	agent.messy = false
+	if r, err := w.Recover(t.Context()); err != nil || !r.Done() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if names := append(left(t, w.at("state")), left(t, w.at("two"))...); len(names) > 0 {
+		t.Errorf("left: %q", names)
+	}
+	if third, err := w.Upload(t.Context(), file, UploadOptions{}); err != nil || third.Backup.ID == first.Backup.ID {
+		t.Errorf("a finished upload was gone on with: %v", err)
 	}
 }
