@@ -17,7 +17,7 @@ func wireAnswers() []Case {
 	const (
 		complete = "List is complete or says so."
 		kinds    = "They answer errors.Is with one of the kinds of this package, name agent, operation and id, keep the provider's code and request id, wrap their cause, and hold no secret."
-		giveUp   = "An agent to which its place has never answered gives up after ten seconds at most."
+		giveUp   = "An agent to which its place has never answered, or has not since a call was given up, gives up after ten seconds at most."
 		anyone   = "All methods may be called from several goroutines at once, and several processes may use one place at the same time."
 	)
 	wire, answers := []Means{MeansWire, MeansRaw}, []Means{MeansWire, MeansRaw, MeansAnswers}

@@ -27,8 +27,8 @@ type Source interface {
 }
 
 // A SealedFile is a Source whose archive, once Backup has returned, is a local
-// file that nobody writes again. An agent on the same file system may link to it
-// instead of copying it.
+// file that nobody writes again; until then bytes are only appended to it, under the
+// same path. An agent on the same file system may link to it instead of copying it.
 type SealedFile interface {
 	SealedFile() (path string)
 }

@@ -57,7 +57,11 @@ func (r *run) keep(b core.Backup) error {
 type waiting struct {
 	*core.File
 	backup core.Backup
+	path   string
 }
+
+// SealedFile is the path of the archive, which nobody writes again.
+func (w *waiting) SealedFile() string { return w.path }
 
 func openWaiting(e *entry) (*waiting, error) {
 	doc, err := os.ReadFile(e.path(sealedFile))
@@ -72,7 +76,7 @@ func openWaiting(e *entry) (*waiting, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &waiting{f, b}, nil
+	return &waiting{f, b, e.Spool}, nil
 }
 
 func (w *waiting) Draft() core.Backup { return w.backup }
