@@ -407,12 +407,16 @@ func TestLedgerTells(t *testing.T) {
 	}
 	var words []string
 	for _, s := range steps {
-		if s.Step != stepSends { // at any time
+		if s.Step != stepSends && s.Step != stepPacked { // at any time, packed beside the posts
 			words = append(words, strings.Join(strings.Fields(fmt.Sprint(s.Step, " ", s.Hook, s.Agent, " ", s.State, s.Outcome)), " "))
 		}
 	}
-	want := []string{"begun", "owes h", "paid h", "packed", "agent one stored", "agent two stored", "ended ok"}
+	want := []string{"begun", "owes h", "paid h", "agent one stored", "agent two stored", "ended ok"}
 	if !slices.Equal(words, want) {
 		t.Errorf("%q, want %q", words, want)
+	}
+	at := func(kind stepKind) int { return slices.IndexFunc(steps, func(s step) bool { return s.Step == kind }) }
+	if p := at(stepPacked); p < at(stepOwes) || p > at(stepAgent) {
+		t.Errorf("packed as step %d of %+v", p, steps)
 	}
 }
