@@ -48,7 +48,7 @@ const (
 	stepOwes   stepKind = "owes"   // a hook is about to be begun
 	stepRuns   stepKind = "runs"   // an action of it, in a process group
 	stepPaid   stepKind = "paid"   // its post has ended
-	stepPacked stepKind = "packed" // the archive is whole and on disk
+	stepPacked stepKind = "packed" // the archive is whole, and on disk where it is kept
 	stepSends  stepKind = "sends"  // to an agent
 	stepAgent  stepKind = "agent"  // how that went
 	stepEnded  stepKind = "ended"  // the run

@@ -86,9 +86,6 @@ func (m *model) states(agent string, id core.ID) []core.State {
 	if !m.Plan.packs() { // it has its own reason, or none
 		well, said = core.Skipped, m.sweeps(agent)
 	}
-	if said == yes && well == core.Skipped && m.Plan.Keep == 0 {
-		said = maybe // where nobody is waited for, the run may end with the last agent
-	}
 	return map[answer][]core.State{yes: {well}, maybe: {well, lacking}, no: {lacking}}[said]
 }
 
@@ -222,7 +219,7 @@ func (m *model) lost(t *rapid.T, k platform.Killed, over []*record) {
 		t.Fatalf("%s is said to be lost: %+v", k.ID, r)
 	}
 	for agent, stored := range m.backups[k.ID].at {
-		if stored && !r.keep.IsZero() { // else nobody noted that it was packed
+		if stored {
 			t.Fatalf("%s is said to be lost, and %s has it", k.ID, agent)
 		}
 	}

@@ -38,7 +38,13 @@ func (e *entry) unseal() error {
 
 // keep puts a packed archive on disk, so that it can be sent after this process has
 // died. No agent commits before: what one has is then kept for the others.
+//
+// Of a run that keeps none it is noted alone that there is one, which some agent may
+// have when this process dies.
 func (r *run) keep(b core.Backup) error {
+	if r.job.KeepPending == 0 {
+		return r.entry.ledger.note(step{Step: stepPacked})
+	}
 	if err := errors.Join(r.spool.file.Sync(), syncDir(filepath.Dir(r.entry.Spool))); err != nil {
 		return err
 	}

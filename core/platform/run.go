@@ -191,7 +191,8 @@ func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 		cleared.sweep(ctx, a)
 		return r.entry.before(ctx, a)
 	}, func(res core.AgentResult) {
-		gone := res.Err != nil && (r.job.KeepPending == 0 || final(res.Err))
+		// One that leaves because there is no archive is no reason to end the run.
+		gone := res.Err != nil && !r.spool.broken() && (r.job.KeepPending == 0 || final(res.Err))
 		if gone && sending.Add(-1) == 0 {
 			stop(errNobody)
 		}
@@ -293,9 +294,7 @@ func (r *run) archive(ctx context.Context, hooks []core.HookRun) error {
 	r.report.Backup = b
 	r.keeping.Go(func() { // beside the posts: the application waits for no disk
 		defer r.spool.give()
-		if r.job.KeepPending > 0 {
-			r.kept = r.keep(b)
-		}
+		r.kept = r.keep(b)
 	})
 	r.report.Lost, r.report.Odd = stats.Lost, stats.Odd
 	return nil

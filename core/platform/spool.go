@@ -75,6 +75,13 @@ func (s *spool) whole() bool {
 	return s.sealed
 }
 
+// broken says whether there will be no archive.
+func (s *spool) broken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
 // fail ends the archive with an error, unless it has ended.
 func (s *spool) fail(err error) {
 	s.mu.Lock()

@@ -188,3 +188,21 @@ func TestNotLost(t *testing.T) {
 		}
 	}
 }
+
+// TestPackedIsNoted before an agent has the backup, also of a run that keeps no
+// archive: else it is said to be lost when the process dies then.
+func TestPackedIsNoted(t *testing.T) {
+	w := newWorld(t)
+	one := w.Agents[0]
+	w.Agents[0] = &broken{Agent: one, upload: func(ctx context.Context, src core.Source) error {
+		err := one.Upload(ctx, src)
+		steps, e := readLedger(filepath.Join((&state{w.at("state")}).folder(src.Draft().ID), ledgerFile))
+		if e != nil || !slices.ContainsFunc(steps, func(s step) bool { return s.Step == stepPacked }) {
+			t.Errorf("stored, and the ledger has %+v, %v", steps, e)
+		}
+		return err
+	}}
+	if _, err := w.Run(t.Context(), w.job()); err != nil {
+		t.Error(err)
+	}
+}
