@@ -22,7 +22,7 @@ import (
 )
 
 // minio is the server of this package's tests.
-var minio emulator.Shared
+var minio = emulator.Shared[*emulator.MinIO]{Start: emulator.StartMinIO}
 
 // TestMain is also the process that the suite kills.
 func TestMain(m *testing.M) {
