@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -93,7 +94,7 @@ func TestWrongURL(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = new(Config).SetURL(u)
-		wantKind(t, text, err, core.ErrInvalid)
+		prove.Kind(t, text, err, core.ErrInvalid)
 		if err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary")) {
 			t.Errorf("%s: %v; want %q", text, err, want)
 		}

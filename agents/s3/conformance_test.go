@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/conformance/emulator"
 	"github.com/offsite-backup/offsite/conformance/fault"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -274,16 +274,7 @@ func refusal(r *http.Request, fault conformance.Fault) *http.Response {
 // refuse is S3's answer of a status and a code, without a body to HEAD.
 func refuse(r *http.Request, status int, code string) *http.Response {
 	body := "<Error><Code>" + code + "</Code><Message>By the test.</Message></Error>"
-	if r.Method == http.MethodHead {
-		body = ""
-	}
-	if r.Body != nil {
-		_ = r.Body.Close()
-	}
-	return &http.Response{
-		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"X-Amz-Request-Id": {requestID}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
-	}
+	return prove.Answer(r, status, http.Header{"X-Amz-Request-Id": {requestID}}, body)
 }
 
 // newBucket makes a bucket for one test.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -63,13 +64,13 @@ var refusals = []struct {
 func TestKinds(t *testing.T) {
 	signIn(t, fakeKey)
 	for _, test := range refusals {
-		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: roundTripper(func(q *http.Request) (*http.Response, error) {
+		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
 			return refuse(q, test.status, test.code), nil
 		})})
 		what := fmt.Sprintf("%d %s", test.status, test.code)
 		m := &multipart{store: s, key: "data/x", id: "upload"}
 		_, err := m.Parts(t.Context())
-		wantKind(t, what, err, test.want)
+		prove.Kind(t, what, err, test.want)
 		var e *core.Error
 		if !errors.As(err, &e) || e.Code != test.code || e.RequestID != requestID || strings.Count(err.Error(), test.code) != 1 {
 			t.Errorf("%s: the error is %v, want code and request once", what, err)
@@ -104,7 +105,7 @@ func TestAdvice(t *testing.T) {
 		{403, "AccessDenied", nil, 0, "(this needs the right s3:ListBucket)"},
 		{403, "RequestTimeTooSkewed", http.Header{"Date": {"Mon, 23 Nov 2026 09:00:00 GMT"}}, 0, "the server says that it is Mon, 23 Nov 2026 09:00:00 GMT: set this machine's clock"},
 	} {
-		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: roundTripper(func(q *http.Request) (*http.Response, error) {
+		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
 			r := refuse(q, test.status, test.code)
 			for k, v := range test.header {
 				r.Header[k] = v
@@ -137,9 +138,9 @@ func TestNoAnswer(t *testing.T) {
 		"no resolver": {&net.DNSError{Name: "s3.example", IsTemporary: true, Err: "server misbehaving"}, core.ErrUnavailable, "server misbehaving"},
 		"certificate": {&tls.CertificateVerificationError{Err: errors.New("x509: unknown")}, core.ErrUnauthenticated, "the certificate of s3.example is not trusted: x509: unknown (one that is your own is named by ca_bundle)"},
 	} {
-		s := driver(t, configured(t, "bucket", "endpoint=https://s3.example"), core.Env{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, test.err })})
+		s := driver(t, configured(t, "bucket", "endpoint=https://s3.example"), core.Env{Transport: prove.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, test.err })})
 		_, err := s.Stat(t.Context(), "data/x")
-		wantKind(t, what, err, test.want)
+		prove.Kind(t, what, err, test.want)
 		if err == nil || !strings.Contains(err.Error(), test.text) || !errors.Is(err, test.err) {
 			t.Errorf("%s: %v, want %q", what, err, test.text)
 		}

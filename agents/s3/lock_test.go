@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -25,9 +26,9 @@ func TestLock(t *testing.T) {
 			now := time.Now()
 			env := core.Env{Now: func() time.Time { return now }}
 			c := configured(t, bucket.Name, on(server, "lock="+mode+"&lock_for=1h"))
-			a := open(t, c, env)
-			body := noise(minPart + 1000)
-			id := uploaded(t, a, body)
+			a := prove.Open(t, c, env)
+			body := prove.Noise(minPart + 1000)
+			id := prove.Uploaded(t, a, body)
 			for _, key := range []string{"data/" + string(id) + ".tar.zst", "meta/" + string(id) + ".json"} {
 				out, err := driver(t, c, env).head(t.Context(), key)
 				if err != nil || string(out.ObjectLockMode) != strings.ToUpper(mode) {
@@ -40,17 +41,17 @@ func TestLock(t *testing.T) {
 			if after := keys(t, bucket); !slices.Equal(before, after) {
 				t.Errorf("the delete that was refused made %v of %v", after, before)
 			}
-			holds(t, a, id, body)
+			prove.Holds(t, a, id, body)
 
 			now = now.Add(2 * time.Hour)
 			if err := a.Delete(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
-			if ids, err := list(t.Context(), a); err != nil || len(ids) > 0 {
+			if ids, err := prove.List(t.Context(), a); err != nil || len(ids) > 0 {
 				t.Errorf("still listed: %v, %v", ids, err)
 			}
 			_, err := a.Get(t.Context(), id)
-			wantKind(t, "what was deleted", err, core.ErrNotFound)
+			prove.Kind(t, "what was deleted", err, core.ErrNotFound)
 			if err := driver(t, c, env).Delete(t.Context(), "data/"+string(id)+".tar.zst"); err != nil {
 				t.Errorf("a second delete: %v", err)
 			}
@@ -66,7 +67,7 @@ func TestLock(t *testing.T) {
 
 func wantLocked(t *testing.T, err error, until time.Time) {
 	t.Helper()
-	wantKind(t, "a delete of what is locked", err, core.ErrLocked)
+	prove.Kind(t, "a delete of what is locked", err, core.ErrLocked)
 	var e *core.Error
 	if !errors.As(err, &e) || e.Until.Sub(until).Abs() > time.Minute || !strings.Contains(err.Error(), e.Until.UTC().Format(time.RFC3339)) {
 		t.Errorf("%v; want until %v", err, until)
@@ -102,16 +103,16 @@ func TestLegalHold(t *testing.T) {
 	signIn(t, server.Key)
 	bucket := newBucket(t, server, true)
 	c := configured(t, bucket.Name, on(server, ""))
-	a, s := open(t, c, core.Env{}), driver(t, c, core.Env{})
-	body := noise(1000)
-	id := uploaded(t, a, body)
+	a, s := prove.Open(t, c, core.Env{}), driver(t, c, core.Env{})
+	body := prove.Noise(1000)
+	id := prove.Uploaded(t, a, body)
 	in := &s3.PutObjectLegalHoldInput{LegalHold: &types.ObjectLockLegalHold{Status: types.ObjectLockLegalHoldStatusOn}}
 	in.Bucket, in.Key = s.at("data/" + string(id) + ".tar.zst")
 	if _, err := s.client.PutObjectLegalHold(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	wantKind(t, "a delete of what is held", a.Delete(t.Context(), id), core.ErrLocked)
-	holds(t, a, id, body)
+	prove.Kind(t, "a delete of what is held", a.Delete(t.Context(), id), core.ErrLocked)
+	prove.Holds(t, a, id, body)
 	in.LegalHold.Status = types.ObjectLockLegalHoldStatusOff
 	if _, err := s.client.PutObjectLegalHold(t.Context(), in); err != nil {
 		t.Fatal(err)
@@ -127,10 +128,10 @@ func TestLockWithoutLockBucket(t *testing.T) {
 	server := minio.Get(t)
 	signIn(t, server.Key)
 	bucket := newBucket(t, server, false)
-	a := open(t, configured(t, bucket.Name, on(server, "lock=governance&lock_for=1h")), core.Env{})
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "lock=governance&lock_for=1h")), core.Env{})
 	for _, size := range []int{1000, minPart + 1000} {
-		_, err := upload(t, a, noise(size))
-		wantKind(t, "an upload", err, core.ErrUnsupported)
+		_, err := prove.Upload(t, a, prove.Noise(size))
+		prove.Kind(t, "an upload", err, core.ErrUnsupported)
 		if err == nil || !strings.Contains(err.Error(), "ObjectLockConfiguration") {
 			t.Errorf("%v does not say what is missing", err)
 		}

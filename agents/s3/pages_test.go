@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -16,7 +17,7 @@ import (
 func says(t *testing.T, pages map[string]string) *store {
 	t.Helper()
 	signIn(t, fakeKey)
-	return driver(t, configured(t, "bucket", ""), core.Env{Transport: roundTripper(func(q *http.Request) (*http.Response, error) {
+	return driver(t, configured(t, "bucket", ""), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
 		query := q.URL.Query()
 		var asked []string
 		for _, marker := range []string{"prefix", "start-after", "continuation-token", "key-marker", "upload-id-marker", "part-number-marker"} {
@@ -86,17 +87,17 @@ func TestPagesThatBreakOff(t *testing.T) {
 		for _, e := range s.List(t.Context(), "", "") {
 			err = e
 		}
-		wantKind(t, "a list: "+what, err, core.ErrUnavailable)
+		prove.Kind(t, "a list: "+what, err, core.ErrUnavailable)
 		err = nil
 		for _, e := range s.Multiparts(t.Context(), "") {
 			err = e
 		}
-		wantKind(t, "a list of uploads: "+what, err, core.ErrUnavailable)
+		prove.Kind(t, "a list of uploads: "+what, err, core.ErrUnavailable)
 		if strings.Contains(page, "Key>") {
 			continue
 		}
 		_, err = (&multipart{store: s, key: "data/x", id: "1"}).Parts(t.Context())
-		wantKind(t, "a list of parts: "+what, err, core.ErrUnavailable)
+		prove.Kind(t, "a list of parts: "+what, err, core.ErrUnavailable)
 	}
 }
 
@@ -128,5 +129,5 @@ func TestThousandsOfParts(t *testing.T) {
 // An upload without an id could never be gone on with.
 func TestUploadWithoutID(t *testing.T) {
 	_, err := says(t, map[string]string{"": ""}).Begin(t.Context(), "data/x", "0123456789abcdef")
-	wantKind(t, "an upload without an id", err, core.ErrUnavailable)
+	prove.Kind(t, "an upload without an id", err, core.ErrUnavailable)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/minio/crc64nvme"
 
 	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -28,14 +29,14 @@ var fakeKey = emulator.Credentials{ID: "AKIDTEST", Secret: "no-secret"}
 // request, and when it begins one of parts.
 func requests(t *testing.T, c *Config, key string) map[string]http.Header {
 	t.Helper()
-	rec := new(recorder)
+	rec := &prove.Recorder{Next: denied}
 	s := driver(t, c, core.Env{Transport: rec, Now: func() time.Time { return time.Unix(1e9, 0) }})
-	_, err := put(t.Context(), s, key, []byte("body"))
-	wantKind(t, "a denied request", err, core.ErrDenied)
+	_, err := prove.Put(t.Context(), s, key, []byte("body"))
+	prove.Kind(t, "a denied request", err, core.ErrDenied)
 	_, err = s.Begin(t.Context(), key, "0123456789abcdef")
-	wantKind(t, "a denied request", err, core.ErrDenied)
+	prove.Kind(t, "a denied request", err, core.ErrDenied)
 	all := map[string]http.Header{}
-	for _, q := range rec.seen() {
+	for _, q := range rec.Seen() {
 		all[q.Method] = q.Header
 	}
 	if len(all) != 2 {
@@ -145,9 +146,9 @@ func goesTo(t *testing.T, c *Config, want string) {
 // asked is the first request of a store.
 func asked(t *testing.T, c *Config) *http.Request {
 	t.Helper()
-	rec := new(recorder)
+	rec := &prove.Recorder{Next: denied}
 	_, err := driver(t, c, core.Env{Transport: rec}).Stat(t.Context(), "meta/x")
-	if all := rec.seen(); len(all) > 0 {
+	if all := rec.Seen(); len(all) > 0 {
 		return all[0]
 	}
 	t.Fatalf("nothing was asked: %v", err)
@@ -210,12 +211,12 @@ func tokenService(t *testing.T) string {
 
 // Missing credentials, profiles and bundles are errors that say so, at once.
 func TestNothingToSignWith(t *testing.T) {
-	s := driver(t, configured(t, "bucket", ""), core.Env{Transport: new(recorder)})
+	s := driver(t, configured(t, "bucket", ""), core.Env{Transport: &prove.Recorder{Next: denied}})
 	_, err := s.Stat(t.Context(), "meta/x")
-	wantKind(t, "no credentials", err, core.ErrUnauthenticated)
+	prove.Kind(t, "no credentials", err, core.ErrUnauthenticated)
 	for options, want := range map[string]string{"profile=nobody": "nobody", "ca_bundle=/nowhere/ca.pem": "/nowhere/ca.pem", "ca_bundle=/dev/null": "/dev/null"} {
 		_, err := configured(t, "bucket", options).Open(t.Context(), core.Env{})
-		wantKind(t, options, err, core.ErrInvalid)
+		prove.Kind(t, options, err, core.ErrInvalid)
 		if err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", options, err)
 		}
@@ -241,9 +242,9 @@ func TestConcurrency(t *testing.T) {
 	bucket := newBucket(t, server, false)
 	signIn(t, server.Key)
 	gate := &meeting{next: http.DefaultTransport, want: 3, all: make(chan struct{})}
-	a := open(t, configured(t, bucket.Name, on(server, "concurrency=3")), core.Env{Transport: gate})
-	body := noise(7 * minPart)
-	holds(t, a, uploaded(t, a, body), body)
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "concurrency=3")), core.Env{Transport: gate})
+	body := prove.Noise(7 * minPart)
+	prove.Holds(t, a, prove.Uploaded(t, a, body), body)
 	if gate.most != 3 {
 		t.Errorf("%d parts at once, want 3", gate.most)
 	}

@@ -1,23 +1,17 @@
 package s3
 
 import (
-	"bytes"
 	"context"
-	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
-	"github.com/minio/crc64nvme"
 
 	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
 )
@@ -39,20 +33,6 @@ func configured(t testing.TB, bucket, options string) *Config {
 // on are the options of a bucket of a server.
 func on(server *emulator.MinIO, options string) string {
 	return "part_size=5MiB&endpoint=" + url.QueryEscape(server.URL) + "&" + options
-}
-
-func open(t testing.TB, c *Config, env core.Env) core.Agent {
-	t.Helper()
-	a, err := c.Open(t.Context(), env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return a
 }
 
 // driver is the store of a configuration.
@@ -87,93 +67,10 @@ func (s *store) inPages(n int32) {
 
 func agent(s *store, env core.Env) core.Agent { return object.New(object.Retry(s, env), env) }
 
-// A recorder remembers the heads of requests on their way.
-type recorder struct {
-	next http.RoundTripper // nil: every request is denied
-	mu   sync.Mutex
-	all  []*http.Request
-}
-
-func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
-	r.mu.Lock()
-	r.all = append(r.all, q.Clone(context.Background()))
-	r.mu.Unlock()
-	if r.next != nil {
-		return r.next.RoundTrip(q)
-	}
+// denied is a server that grants nothing.
+var denied = prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
 	return refuse(q, http.StatusForbidden, "AccessDenied"), nil
-}
-
-func (r *recorder) seen() []*http.Request {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]*http.Request(nil), r.all...)
-}
-
-func noise(size int) []byte {
-	b := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{byte(size), byte(size >> 8)}).Read(b)
-	return b
-}
-
-func section(b []byte) *io.SectionReader {
-	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
-}
-
-func put(ctx context.Context, s *store, key string, b []byte) (object.Object, error) {
-	return s.Put(ctx, key, section(b), core.CRC64(crc64nvme.Checksum(b)))
-}
-
-// upload stores a backup of bytes.
-func upload(t testing.TB, a core.Agent, b []byte) (core.Backup, error) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "archive.tar.zst")
-	if err := os.WriteFile(file, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return core.Upload(t.Context(), a, file, core.Backup{Job: "app"})
-}
-
-func uploaded(t testing.TB, a core.Agent, b []byte) core.ID {
-	t.Helper()
-	stored, err := upload(t, a, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stored.ID
-}
-
-// holds demands that a backup is listed and has these bytes.
-func holds(t testing.TB, a core.Agent, id core.ID, want []byte) {
-	t.Helper()
-	if ids, err := list(t.Context(), a); err != nil || len(ids) != 1 || ids[0] != id {
-		t.Fatalf("the list is %v, %v; want %s", ids, err, id)
-	}
-	file := filepath.Join(t.TempDir(), "back")
-	if _, err := core.Download(t.Context(), a, id, file); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("%d bytes came back as %d others, %v", len(want), len(got), err)
-	}
-}
-
-func list(ctx context.Context, a core.Agent) (ids []core.ID, err error) {
-	for b, err := range a.List(ctx) {
-		if err != nil {
-			return ids, err
-		}
-		ids = append(ids, b.ID)
-	}
-	return ids, nil
-}
-
-func wantKind(t testing.TB, what string, err error, want core.ErrorKind) {
-	t.Helper()
-	if core.KindOf(err) != want {
-		t.Errorf("%s: %v, want %q", what, err, want)
-	}
-}
+})
 
 // What is stored encrypted comes back, in one request and in parts, and the bucket
 // says how it is encrypted.
@@ -189,10 +86,10 @@ func TestEncryption(t *testing.T) {
 		t.Run(options, func(t *testing.T) {
 			c := configured(t, bucket.Name, on(server, options))
 			c.Prefix = url.PathEscape(options)
-			a := open(t, c, core.Env{})
-			body := noise(2*minPart + 1000)
-			id := uploaded(t, a, body)
-			holds(t, a, id, body)
+			a := prove.Open(t, c, core.Env{})
+			body := prove.Noise(2*minPart + 1000)
+			id := prove.Uploaded(t, a, body)
+			prove.Holds(t, a, id, body)
 			s := driver(t, c, core.Env{})
 			for _, key := range []string{"data/" + string(id) + ".tar.zst", "meta/" + string(id) + ".json"} {
 				out, err := s.head(t.Context(), key)
@@ -219,13 +116,13 @@ func TestPartsInPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := noise(parts * minPart)
+	body := prove.Noise(parts * minPart)
 	var sent []object.Part
 	for i := range parts {
 		b := body[i*minPart : (i+1)*minPart]
-		p := object.Part{Index: i, Offset: int64(i) * minPart, Size: minPart, CRC64: core.CRC64(crc64nvme.Checksum(b))}
+		p := object.Part{Index: i, Offset: int64(i) * minPart, Size: minPart, CRC64: prove.Sum(b)}
 		sent = append(sent, p)
-		if err := first.Put(t.Context(), p, section(b)); err != nil {
+		if err := first.Put(t.Context(), p, prove.Section(b)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -238,11 +135,11 @@ func TestPartsInPages(t *testing.T) {
 			t.Fatalf("%d of %d parts are found, %v", len(have), parts, err)
 		}
 		o, err := m.Commit(t.Context(), sent)
-		if err != nil || o.Size != int64(len(body)) || !o.Summed || o.Sum != core.CRC64(crc64nvme.Checksum(body)) || o.Token != "0123456789abcdef" {
+		if err != nil || o.Size != int64(len(body)) || !o.Summed || o.Sum != prove.Sum(body) || o.Token != "0123456789abcdef" {
 			t.Fatalf("stored as %+v, %v", o, err)
 		}
 		_, err = m.Commit(t.Context(), sent)
-		wantKind(t, "a second commit", err, core.ErrNotFound)
+		prove.Kind(t, "a second commit", err, core.ErrNotFound)
 		return
 	}
 	t.Fatal("the upload is not listed")
@@ -258,21 +155,21 @@ func TestCommitOfOtherParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, other := noise(1000), noise(1001)
-	p := object.Part{Size: 1000, CRC64: core.CRC64(crc64nvme.Checksum(one))}
-	replaced := object.Part{Size: 1001, CRC64: core.CRC64(crc64nvme.Checksum(other))}
-	if err := m.Put(t.Context(), p, section(one)); err != nil {
+	one, other := prove.Noise(1000), prove.Noise(1001)
+	p := object.Part{Size: 1000, CRC64: prove.Sum(one)}
+	replaced := object.Part{Size: 1001, CRC64: prove.Sum(other)}
+	if err := m.Put(t.Context(), p, prove.Section(one)); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Put(t.Context(), replaced, section(other)); err != nil {
+	if err := m.Put(t.Context(), replaced, prove.Section(other)); err != nil {
 		t.Fatal(err)
 	}
 	_, err = m.Commit(t.Context(), []object.Part{p})
-	wantKind(t, "a commit of a part that another replaced", err, core.ErrChanged)
+	prove.Kind(t, "a commit of a part that another replaced", err, core.ErrChanged)
 	_, err = m.Commit(t.Context(), []object.Part{replaced, {Index: 1, Offset: 1001, Size: 1}})
-	wantKind(t, "a commit of a part that is not there", err, core.ErrChanged)
+	prove.Kind(t, "a commit of a part that is not there", err, core.ErrChanged)
 	_, err = s.Stat(t.Context(), "data/x.tar.zst")
-	wantKind(t, "the object", err, core.ErrNotFound)
+	prove.Kind(t, "the object", err, core.ErrNotFound)
 }
 
 // Servers that do not look at If-Match and Range are found out.
@@ -295,7 +192,7 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 		"another size":           {`"v1"`, "bytes 0-9/99", 10, core.ErrUnavailable},
 		"no range":               {`"v1"`, "", 10, core.ErrUnavailable},
 	} {
-		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: roundTripper(func(q *http.Request) (*http.Response, error) {
+		s := driver(t, configured(t, "bucket", ""), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
 			r := refuse(q, http.StatusOK, "")
 			for name, value := range map[string]string{"ETag": test.etag, "Content-Range": test.ranges} {
 				if value != "" {
@@ -305,7 +202,7 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 			return r, nil
 		})})
 		r, err := s.Range(t.Context(), o, 0, test.n)
-		wantKind(t, what, err, test.want)
+		prove.Kind(t, what, err, test.want)
 		if err == nil {
 			_ = r.Close()
 		}

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -19,7 +19,11 @@ import (
 type clone struct {
 	refuses int // the status for requests that have one; 0: it passes over them
 	key     emulator.Credentials
-	seen    recorder
+	seen    prove.Recorder
+}
+
+func newClone(refuses int, key emulator.Credentials) *clone {
+	return &clone{refuses: refuses, key: key, seen: prove.Recorder{Next: http.DefaultTransport}}
 }
 
 func (c *clone) RoundTrip(q *http.Request) (*http.Response, error) {
@@ -41,10 +45,7 @@ func (c *clone) RoundTrip(q *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.seen.mu.Lock()
-	c.seen.all = append(c.seen.all, q.Clone(context.Background()))
-	c.seen.mu.Unlock()
-	return http.DefaultTransport.RoundTrip(q)
+	return c.seen.RoundTrip(q)
 }
 
 type flipped struct{ io.ReadCloser }
@@ -66,12 +67,12 @@ func TestClones(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bucket := newBucket(t, server, false)
 			for _, size := range []int{1000, minPart + 1000} {
-				c := &clone{refuses: refuses, key: server.Key}
-				a := open(t, configured(t, bucket.Name, on(server, "")), core.Env{Transport: c})
-				body := noise(size)
-				id := uploaded(t, a, body)
-				holds(t, a, id, body)
-				for _, q := range c.seen.seen() {
+				c := newClone(refuses, server.Key)
+				a := prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{Transport: c})
+				body := prove.Noise(size)
+				id := prove.Uploaded(t, a, body)
+				prove.Holds(t, a, id, body)
+				for _, q := range c.seen.Seen() {
 					if sends := q.Method == http.MethodPut; sends && q.Header.Get("Content-Md5") == "" {
 						t.Errorf("%s went without a checksum", q.URL)
 					}
@@ -93,9 +94,9 @@ func TestDemandedChecksum(t *testing.T) {
 	signIn(t, server.Key)
 	bucket := newBucket(t, server, false)
 	for _, refuses := range []int{0, http.StatusNotImplemented} {
-		a := open(t, configured(t, bucket.Name, on(server, "checksum=crc64nvme")), core.Env{Transport: &clone{refuses: refuses, key: server.Key}})
-		_, err := upload(t, a, noise(minPart+1000))
-		wantKind(t, "an upload", err, core.ErrUnsupported)
+		a := prove.Open(t, configured(t, bucket.Name, on(server, "checksum=crc64nvme")), core.Env{Transport: newClone(refuses, server.Key)})
+		_, err := prove.Upload(t, a, prove.Noise(minPart+1000))
+		prove.Kind(t, "an upload", err, core.ErrUnsupported)
 	}
 	if left, err := bucket.Leftovers(t.Context(), "app"); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
@@ -111,12 +112,12 @@ func TestModes(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			bucket := newBucket(t, server, false)
 			c := configured(t, bucket.Name, on(server, "checksum="+mode))
-			a := open(t, c, core.Env{})
-			body := noise(2*minPart + 1000)
-			holds(t, a, uploaded(t, a, body), body)
-			a = open(t, c, core.Env{Transport: flipper{}})
-			if _, err := upload(t, a, body); mode != "none" {
-				wantKind(t, "an upload whose parts are damaged on their way", err, core.ErrDamaged)
+			a := prove.Open(t, c, core.Env{})
+			body := prove.Noise(2*minPart + 1000)
+			prove.Holds(t, a, prove.Uploaded(t, a, body), body)
+			a = prove.Open(t, c, core.Env{Transport: flipper{}})
+			if _, err := prove.Upload(t, a, body); mode != "none" {
+				prove.Kind(t, "an upload whose parts are damaged on their way", err, core.ErrDamaged)
 			} else if err != nil {
 				t.Errorf("nothing was to be verified: %v", err)
 			}
@@ -139,12 +140,12 @@ func (flipper) RoundTrip(q *http.Request) (*http.Response, error) {
 func TestRefusedForAnotherReason(t *testing.T) {
 	signIn(t, fakeKey)
 	refusals := 0
-	s := driver(t, configured(t, "bucket", ""), core.Env{Transport: roundTripper(func(q *http.Request) (*http.Response, error) {
+	s := driver(t, configured(t, "bucket", ""), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
 		refusals++
 		return refuse(q, http.StatusBadRequest, map[int]string{1: "InvalidStorageClass", 2: "SomethingElse"}[refusals]), nil
 	})})
-	_, err := put(t.Context(), s, "data/x", []byte("body"))
-	wantKind(t, "a put", err, core.ErrUnsupported)
+	_, err := prove.Put(t.Context(), s, "data/x", []byte("body"))
+	prove.Kind(t, "a put", err, core.ErrUnsupported)
 	if err == nil || !strings.Contains(err.Error(), "InvalidStorageClass") || refusals != 2 {
 		t.Errorf("after %d requests: %v", refusals, err)
 	}
@@ -152,7 +153,3 @@ func TestRefusedForAnotherReason(t *testing.T) {
 		t.Error("something was learned from it")
 	}
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { return f(q) }

@@ -1,12 +1,7 @@
 package s3
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,71 +17,12 @@ import (
 
 	"github.com/offsite-backup/offsite/conformance/emulator"
 	"github.com/offsite-backup/offsite/conformance/fault"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
 // canary is a secret that must be nowhere.
 var canary = emulator.Credentials{ID: "AKIDCANARY", Secret: "canary-secret-key", Token: "canary-session-token"}
-
-// A witness sees all that an agent says and writes.
-type witness struct {
-	*testing.T
-	log bytes.Buffer
-	dir string
-}
-
-func (w *witness) env() core.Env {
-	return core.Env{
-		StateDir: w.dir + "/state", CacheDir: w.dir + "/cache",
-		Log: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}
-}
-
-// calls are the errors of each call of an agent, none of which may take long.
-func (w *witness) calls(a core.Agent, id core.ID) map[string]error {
-	w.Helper()
-	ctx, cancel := context.WithTimeoutCause(w.Context(), 10*time.Second, errors.New("it takes too long"))
-	defer cancel()
-	all := map[string]error{}
-	_, all["list"] = list(ctx, a)
-	_, all["get"] = a.Get(ctx, id)
-	_, all["open"] = a.Open(ctx, id)
-	_, all["upload"] = upload(w, a, noise(minPart+1000))
-	for _, err := range a.(core.Sweeper).Sweep(ctx, nil) {
-		all["sweep"] = err
-	}
-	all["delete"] = a.Delete(ctx, id)
-	return all
-}
-
-// silent demands that no secret stands in anything.
-func (w *witness) silent(errs map[string]error, secrets ...emulator.Credentials) {
-	w.Helper()
-	said := map[string]string{"the log": w.log.String()}
-	for op, err := range errs {
-		said["the error of "+op] = fmt.Sprintf("%+v", err)
-	}
-	err := filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		said[path] = path + string(text)
-		return err
-	})
-	if err != nil {
-		w.Error(err)
-	}
-	for _, key := range secrets {
-		for _, secret := range []string{key.Secret, key.Token} {
-			for where, text := range said {
-				if secret != "" && strings.Contains(text, secret) {
-					w.Errorf("%s has a secret", where)
-				}
-			}
-		}
-	}
-}
 
 // skewed signs by another clock.
 type skewed struct {
@@ -145,27 +81,27 @@ func TestTroubles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			signIn(t, test.key)
-			w := &witness{T: t, dir: t.TempDir()}
-			env := w.env()
+			w := prove.NewWitness(t)
+			env := w.Env()
 			env.Patience.Retry = time.Second
 			s := driver(t, configured(t, test.bucket, "part_size=5MiB&endpoint="+test.endpoint), env)
 			s.change(func(o *s3.Options) { o.HTTPSignerV4, o.AuthSchemes = skewed{o.HTTPSignerV4, test.skew}, nil })
 			a := agent(s, env)
-			errs := w.calls(a, id)
+			errs := w.Calls(a, id, minPart+1000)
 			for op, err := range errs {
-				wantKind(t, op, err, test.want)
+				prove.Kind(t, op, err, test.want)
 				if err != nil && !strings.Contains(err.Error(), test.text) {
 					t.Errorf("%s: %v, want %q", op, err, test.text)
 				}
 			}
-			w.silent(errs, test.key, canary)
+			w.Silent(errs, test.key.Secret, test.key.Token, canary.Secret, canary.Token)
 		})
 	}
 	if n := asked.Load(); n > 0 {
 		t.Errorf("the host of the redirect was asked %d times", n)
 	}
 	signIn(t, server.Key)
-	if _, err := open(t, configured(t, bucket.Name, on(server, "")), core.Env{}).Get(t.Context(), id); err != nil {
+	if _, err := prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{}).Get(t.Context(), id); err != nil {
 		t.Errorf("the backup is not what it was: %v", err)
 	}
 }
@@ -174,7 +110,7 @@ func TestTroubles(t *testing.T) {
 func stocked(t *testing.T, server *emulator.MinIO, bucket emulator.Bucket) core.ID {
 	t.Helper()
 	signIn(t, server.Key)
-	return uploaded(t, open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), noise(1000))
+	return prove.Uploaded(t, prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), prove.Noise(1000))
 }
 
 // elsewhere is a server that nobody was to ask.
@@ -202,16 +138,16 @@ func TestMayNotDelete(t *testing.T) {
 	bucket := newBucket(t, server, false)
 	signIn(t, session(t, server, append(writing, listing...)...))
 	c := configured(t, bucket.Name, on(server, ""))
-	a := open(t, c, core.Env{})
-	body := noise(minPart + 1000)
-	id := uploaded(t, a, body)
-	holds(t, a, id, body)
+	a := prove.Open(t, c, core.Env{})
+	body := prove.Noise(minPart + 1000)
+	id := prove.Uploaded(t, a, body)
+	prove.Holds(t, a, id, body)
 	err := a.Delete(t.Context(), id)
-	wantKind(t, "a delete", err, core.ErrDenied)
+	prove.Kind(t, "a delete", err, core.ErrDenied)
 	if err == nil || !strings.Contains(err.Error(), "s3:DeleteObject") {
 		t.Errorf("%v does not say which right", err)
 	}
-	holds(t, a, id, body)
+	prove.Holds(t, a, id, body)
 }
 
 // Credentials that may not list get an error that says so, and no empty list. They
@@ -223,19 +159,19 @@ func TestMayNotList(t *testing.T) {
 	id := stocked(t, server, bucket)
 	key := session(t, server, writing...)
 	signIn(t, key)
-	w := &witness{T: t, dir: t.TempDir()}
-	a := open(t, configured(t, bucket.Name, on(server, "")), w.env())
+	w := prove.NewWitness(t)
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "")), w.Env())
 	if _, err := a.Get(t.Context(), id); err != nil {
 		t.Errorf("what is there can be read: %v", err)
 	}
-	errs := w.calls(a, id)
+	errs := w.Calls(a, id, minPart+1000)
 	for _, op := range []string{"list", "sweep", "delete"} {
-		wantKind(t, op, errs[op], core.ErrDenied)
+		prove.Kind(t, op, errs[op], core.ErrDenied)
 		if errs[op] != nil && !strings.Contains(errs[op].Error(), "s3:ListBucket") {
 			t.Errorf("%s: %v does not say which right", op, errs[op])
 		}
 	}
-	w.silent(errs, key)
+	w.Silent(errs, key.Secret, key.Token)
 }
 
 func session(t *testing.T, server *emulator.MinIO, actions ...string) emulator.Credentials {
@@ -267,10 +203,10 @@ func TestCABundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	get := func(options string) error {
-		_, err := open(t, configured(t, bucket.Name, "endpoint=https://"+p.Addr()+options), core.Env{}).Get(t.Context(), id)
+		_, err := prove.Open(t, configured(t, bucket.Name, "endpoint=https://"+p.Addr()+options), core.Env{}).Get(t.Context(), id)
 		return err
 	}
-	wantKind(t, "without it", get(""), core.ErrUnauthenticated)
+	prove.Kind(t, "without it", get(""), core.ErrUnauthenticated)
 	if err := get("&ca_bundle=" + bundle); err != nil {
 		t.Errorf("by the option: %v", err)
 	}
@@ -284,5 +220,5 @@ func TestCABundle(t *testing.T) {
 	}
 	t.Setenv("AWS_CA_BUNDLE", empty)
 	_, err = configured(t, bucket.Name, "").Open(t.Context(), core.Env{})
-	wantKind(t, "an empty bundle", err, core.ErrInvalid)
+	prove.Kind(t, "an empty bundle", err, core.ErrInvalid)
 }
