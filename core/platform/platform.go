@@ -6,6 +6,7 @@ import (
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/archive"
+	"github.com/offsite-backup/offsite/core/disk"
 )
 
 // A Platform runs jobs and reads backups over the agents of a deployment. Its
@@ -26,7 +27,7 @@ type Platform struct {
 	// in, and answers nil where nothing is. nil: nothing is ended.
 	End func(context.Context, core.Process) error
 
-	free func(dir string) (disk, error) // nil: asks the system
+	space func(dir string) (disk.Space, error) // nil: asks the system
 }
 
 // A Job says what to back up, and how many copies make a success.

@@ -176,7 +176,7 @@ func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 			return err
 		}
 	}
-	if err := r.roomAtFirst(); err != nil {
+	if err := r.roomAgain(r.job.Name, filepath.Dir(r.entry.Spool), r.entry.folder()); err != nil {
 		return err
 	}
 	if r.spool, err = newSpool(r.entry.Spool, r.draft); err != nil {

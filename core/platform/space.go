@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,46 +9,43 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/offsite-backup/offsite/core/disk"
 )
-
-// A disk is what a file system has in all and free, in bytes.
-type disk struct{ size, free int64 }
-
-// leave is how much of the disk a run leaves to others: where an application has no
-// room any more, it is worse off than without one night's backup.
-func (d disk) leave() int64 { return min(256<<20, d.size/20) }
 
 // room answers ENOSPC where the file system of dir has not need bytes besides what
 // is left to others. One that does not say how much it has is believed to have it.
-func (r *run) room(dir string, need int64) error {
-	d, err := r.disk(dir)
-	if err != nil || d.size == 0 || d.free >= need+d.leave() {
+func (p *Platform) room(dir string, need int64) error {
+	space := p.space
+	if space == nil {
+		space = disk.Of
+	}
+	d, err := space(dir)
+	if err != nil || d.Size == 0 || d.Free >= need+d.Reserve() {
 		return err
 	}
 	const mib = 1 << 20
 	return fmt.Errorf("%s: %w: %d MiB are free, of which others keep %d, and the archive with what hooks dump needs %d",
-		dir, syscall.ENOSPC, d.free/mib, d.leave()/mib, (need+mib-1)/mib)
+		dir, syscall.ENOSPC, d.Free/mib, d.Reserve()/mib, (need+mib-1)/mib)
 }
 
-func (r *run) disk(dir string) (disk, error) {
-	if r.free != nil {
-		return r.free(dir)
-	}
-	return free(dir)
+// Room answers ENOSPC where there is not as much room as the last run of a job took.
+// Of one that never ran nobody can tell how much it needs: what is packed may become a
+// tenth of it. The state folder, and that of the spool, are there.
+func (p *Platform) Room(job string) error {
+	return p.roomAgain(job, cmp.Or(p.Spool, p.Env.StateDir), p.Env.StateDir)
 }
 
-// roomAtFirst asks for as much as the job's last run took. Without one, nobody can
-// tell: what is packed may become a tenth of it.
-func (r *run) roomAtFirst() error {
-	last, err := r.entry.state.took(r.job.Name)
+// roomAgain is Room with the folders of the archive and of what hooks dump.
+func (p *Platform) roomAgain(job, spool, dumps string) error {
+	last, err := (&state{p.Env.StateDir}).took(job)
 	if err != nil {
 		return err
 	}
-	spool := filepath.Dir(r.entry.Spool)
-	if spool == r.entry.folder() {
-		return r.room(spool, last.Archive+last.Dumped)
+	if spool == dumps {
+		return p.room(spool, last.Archive+last.Dumped)
 	}
-	return errors.Join(r.room(spool, last.Archive), r.room(r.entry.folder(), last.Dumped))
+	return errors.Join(p.room(spool, last.Archive), p.room(dumps, last.Dumped))
 }
 
 // roomEvery is short beside what a disk takes to write what is left to others.

@@ -11,26 +11,28 @@ import (
 	"testing"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/disk"
 )
 
 // TestRoomLeft goes through what is asked for, and what is left to others.
 func TestRoomLeft(t *testing.T) {
 	const mib, gib = 1 << 20, 1 << 30
+	space := func(size, free int64) disk.Space { return disk.Space{Size: size, Free: free} }
 	for name, c := range map[string]struct {
-		disk disk
+		disk disk.Space
 		need int64
 		full bool
 	}{
-		"a large disk":                     {disk{1 << 40, 100 * gib}, 99 * gib, false},
-		"what is left to others":           {disk{1 << 40, 100 * gib}, 100 * gib, true},
-		"a quarter of a GiB is left":       {disk{1 << 40, 256 * mib}, 0, false},
-		"less than that":                   {disk{1 << 40, 256*mib - 1}, 0, true},
-		"of a small disk a twentieth":      {disk{100 * mib, 5 * mib}, 0, false},
-		"less than a twentieth":            {disk{100 * mib, 5*mib - 1}, 0, true},
-		"one that does not say what it is": {disk{}, 100 * gib, false},
+		"a large disk":                     {space(1 << 40, 100 * gib), 99 * gib, false},
+		"what is left to others":           {space(1 << 40, 100 * gib), 100 * gib, true},
+		"a quarter of a GiB is left":       {space(1 << 40, 256 * mib), 0, false},
+		"less than that":                   {space(1 << 40, 256*mib - 1), 0, true},
+		"of a small disk a twentieth":      {space(100 * mib, 5 * mib), 0, false},
+		"less than a twentieth":            {space(100 * mib, 5*mib - 1), 0, true},
+		"one that does not say what it is": {disk.Space{}, 100 * gib, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &run{Platform: &Platform{free: func(string) (disk, error) { return c.disk, nil }}}
+			r := &run{Platform: &Platform{space: func(string) (disk.Space, error) { return c.disk, nil }}}
 			err := r.room("somewhere", c.need)
 			if full := errors.Is(err, syscall.ENOSPC); full != c.full || err != nil && !full {
 				t.Errorf("%d of %+v: %v", c.need, c.disk, err)
@@ -69,9 +71,9 @@ func TestRoomAtFirst(t *testing.T) {
 	}
 	need := last.Archive + last.Dumped
 	for _, left := range []int64{-1, 0} {
-		w.free = func(dir string) (disk, error) {
-			d := disk{size: 1 << 40}
-			d.free = d.leave() + need + left
+		w.space = func(dir string) (disk.Space, error) {
+			d := disk.Space{Size: 1 << 40}
+			d.Free = d.Reserve() + need + left
 			return d, nil
 		}
 		paused = 0
@@ -94,11 +96,11 @@ func TestRoomAtFirst(t *testing.T) {
 func TestRoomWhilePacking(t *testing.T) {
 	w := newWorld(t)
 	var full atomic.Bool
-	w.free = func(string) (disk, error) {
+	w.space = func(string) (disk.Space, error) {
 		if full.Load() {
-			return disk{size: 1 << 40, free: 1 << 20}, nil
+			return disk.Space{Size: 1 << 40, Free: 1 << 20}, nil
 		}
-		return disk{size: 1 << 40, free: 1 << 39}, nil
+		return disk.Space{Size: 1 << 40, Free: 1 << 39}, nil
 	}
 	paused := false
 	job := w.job()

@@ -88,8 +88,9 @@ func TestRules(t *testing.T) {
 			"core/transfer/x.go github.com/aws/aws-sdk-go-v2/aws",
 			"core/filetree/x.go github.com/pkg/sftp",
 		},
-		"an agent imports core, core/object, core/option, core/transport and nothing else of ours; local and sftp also core/filetree": {
+		"an agent imports core, core/object, core/option, core/transport and nothing else of ours; local and sftp also core/disk and core/filetree": {
 			"agents/s3/x.go " + module + "/agents/gcs",
+			"agents/s3/x.go " + module + "/core/disk",
 			"agents/s3/x.go " + module + "/core/filetree",
 			"agents/s3/x.go " + module + "/core/platform",
 			"agents/local/x.go " + module + "/core/platform",
@@ -160,7 +161,7 @@ func TestAllowed(t *testing.T) {
 		"core/x.go":                 {"crypto/sha256", "testingx"},
 		"core/object/x.go":          {module + "/core", module + "/core/transfer", "github.com/minio/crc64nvme"},
 		"core/platform/x.go":        {module + "/core/archive", module + "/internal/x", "github.com/gofrs/flock", "golang.org/x/crypto/sshx"},
-		"agents/local/x.go":         {module + "/core", module + "/core/object", module + "/core/filetree", "golang.org/x/sys/unix"},
+		"agents/local/x.go":         {module + "/core", module + "/core/object", module + "/core/disk", module + "/core/filetree", "golang.org/x/sys/unix"},
 		"agents/s3/x.go":            {module + "/core", module + "/core/object", module + "/core/transport", module + "/agents/s3/sign", "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"},
 		"agents/sftp/x.go":          {module + "/core/filetree", "github.com/pkg/sftp", "golang.org/x/crypto/ssh"},
 		"hooks/command/x.go":        {module + "/core", module + "/hooks/command/group", "github.com/lib/pq"},

@@ -35,13 +35,13 @@ var rules = []rule{
 		},
 	},
 	{
-		"an agent imports core, core/object, core/option, core/transport and nothing else of ours; local and sftp also core/filetree",
+		"an agent imports core, core/object, core/option, core/transport and nothing else of ours; local and sftp also core/disk and core/filetree",
 		func(dir, imported string) bool {
 			agent := second(dir, "agents")
 			if agent == "" || !ours(imported) || below(imported, "./agents/"+agent) {
 				return false
 			}
-			tree := imported == "./core/filetree" && (agent == "local" || agent == "sftp")
+			tree := (imported == "./core/disk" || imported == "./core/filetree") && (agent == "local" || agent == "sftp")
 			return imported != "./core" && imported != "./core/object" && imported != "./core/option" && imported != "./core/transport" && !tree
 		},
 	},
