@@ -137,13 +137,13 @@ type Archive interface {
 // left at its place.
 type Sweeper interface {
 	// Sweep yields each leftover: parts of an upload that was not finished, an
-	// archive without metadata, a gone mark older than a year. It removes at once
-	// what belongs to an id that own says is over, that is, an upload of this host
-	// that neither runs nor will be gone on with. What others left it removes only
-	// when an earlier sweep of this host, at least seven days before, saw the very
-	// same; the rest it reports. own may be nil. A place that is not there
-	// yet has no leftovers. An error comes with the Leftover that it concerns; with an
-	// empty one the sweep is over.
+	// archive without metadata, a gone mark older than a year. What an Examine left that
+	// was killed is one too. It removes at once what belongs to an id that own says is
+	// over, that is, an upload of this host that neither runs nor will be gone on with.
+	// What others left it removes only when an earlier sweep of this host, at least
+	// seven days before, saw the very same; the rest it reports. own may be nil. A place
+	// that is not there yet has no leftovers. An error comes with the Leftover that it
+	// concerns; with an empty one the sweep is over.
 	Sweep(ctx context.Context, own func(ID) bool) iter.Seq2[Leftover, error]
 }
 
@@ -151,7 +151,7 @@ type Sweeper interface {
 type Leftover struct {
 	ID      ID     // the upload that it is from
 	Key     string // what it is called at the place
-	What    string // "parts", "archive" or "mark"
+	What    string // "parts", "archive", "mark" or "scratch"
 	Size    int64  // bytes, or -1 where the place does not say
 	Removed bool   // whether this sweep removed it
 }

@@ -58,7 +58,7 @@ func (k ErrorKind) Temporary() bool { return k == ErrThrottled || k == ErrUnavai
 type Error struct {
 	Kind       ErrorKind
 	Agent      string        // Agent.Name
-	Op         string        // "upload", "open", "read", "list", "get", "delete", "sweep"
+	Op         string        // "upload", "open", "read", "list", "get", "delete", "sweep", "examine"
 	ID         ID            // empty where the whole place is meant
 	Detail     string        // what a person needs besides: a key, a date, what to do
 	Code       string        // the provider's code, where it has one

@@ -9,15 +9,17 @@
 //	data/<id>.tar.zst
 //	tmp/data,<id>.tar.zst.<token>.partial   the bytes so far
 //	tmp/data,<id>.tar.zst.<token>.parts     the record of the parts that are in it
+//	tmp/data,<id>.tar.zst.<token>.owner     where files have no locks, which process writes to it
 //	tmp/data,<id>.tar.zst.<token>.shared    a file of this machine that is to be the object
 //	tmp/data,<id>.tar.zst.claim             held while a name is given, where nothing better exists
 //
 // One writes to an upload at a time. Where files have locks, whoever began an upload
 // or goes on with it has that of its partial file until he ends, and nobody else
 // writes to it, or makes an object of it, meanwhile; when he was killed the next one
-// goes on at once. Without locks, the next one goes on when nothing was written for
-// two minutes, and gives the upload another token. Who loses an upload to another is
-// told that it is gone, and begins one of his own.
+// goes on at once. Without locks, the next one goes on at once where the system tells
+// that a process of this machine wrote to it that has ended, else when nothing was
+// written for two minutes, and gives the upload another token. Who loses an upload to
+// another is told that it is gone, and begins one of his own.
 //
 // What is shared belongs to others, until it has its name: nobody writes to it or
 // goes on with it, so it needs no hold. See LocalFS.

@@ -22,6 +22,8 @@ import (
 //
 // Methods end with their context, and so do those of a File with the context that
 // it was opened with. They retry nothing and are safe for concurrent use.
+//
+// An FS may be an object.Explainer too: then so is the Store, with its answers.
 type FS interface {
 	// OpenFile opens a file. flag is os.O_RDONLY, os.O_WRONLY, or
 	// os.O_WRONLY|os.O_CREATE|os.O_EXCL; a new file has mode 0600. A Store asks for

@@ -3,7 +3,6 @@ package filetree
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -23,10 +22,10 @@ import (
 // while a call writes. Then the next one may take it, at once.
 //
 // Where the place has locks, the system ends the hold of a process that was killed.
-// Where it has none, another process takes an upload only when nothing was written
-// to it for leaseStale, and gives it a name of its own, so that one gets it and the
-// other finds nothing. Whoever writes looks that the name is still there, at least
-// every leaseHeld.
+// Where it has none, another process takes an upload only when its owner is known to
+// have ended, or nothing was written to it for leaseStale, and gives it a name of its
+// own, so that one gets it and the other finds nothing. Whoever writes looks that the
+// name is still there, at least every leaseHeld.
 type hold struct {
 	mu     sync.Mutex
 	by     *multipart // nil while nobody of this Store has it
@@ -35,6 +34,7 @@ type hold struct {
 	alone  bool       // whether no other may be
 	over   bool       // whether it ends with them
 	known  bool       // this Store had it before
+	signed bool       // this process is named as its owner
 	unhook func() bool
 }
 
@@ -127,7 +127,10 @@ func (m *multipart) take(ctx context.Context, h *hold) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		if err = nil; !h.known {
 			err = m.adopt(ctx, h)
+		} else if !h.signed {
+			err = m.sign(ctx)
 		}
+		h.signed = err == nil
 	}
 	if err == nil {
 		// Whoever had it before may have given it its name meanwhile.
@@ -244,10 +247,14 @@ func (m *multipart) open(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// quiet answers errHeld while somebody may be writing, as far as dates tell.
+// quiet answers errHeld while somebody may be writing, as far as processes and dates
+// tell.
 func (m *multipart) quiet(ctx context.Context) error {
 	info, err := m.there(ctx)
 	if err != nil {
+		return err
+	}
+	if ended, err := m.orphaned(ctx); ended || err != nil {
 		return err
 	}
 	now, err := m.store.now(ctx, m.key)
@@ -255,32 +262,6 @@ func (m *multipart) quiet(ctx context.Context) error {
 		return errHeld
 	}
 	return err
-}
-
-// adopt gives an upload that is quiet a token of this Store. The partial file goes
-// first: of two, one moves it. A record without one is of no use, and Multiparts
-// removes it.
-func (m *multipart) adopt(ctx context.Context, h *hold) error {
-	if err := m.quiet(ctx); err != nil {
-		return err
-	}
-	token, err := m.store.token()
-	if err != nil {
-		return err
-	}
-	s, old, oldRecord := m.store, m.partial(), m.record()
-	if err := s.fs.Rename(ctx, old, tmpName(m.key, token)+partial); err != nil {
-		return s.fail(ctx, err)
-	}
-	m.token.Store(&token)
-	s.mu.Lock()
-	delete(s.holds, old)
-	s.holds[m.partial()] = h
-	s.mu.Unlock()
-	if err := s.fs.Rename(ctx, oldRecord, m.record()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s.fail(ctx, err)
-	}
-	return s.fail(ctx, s.fs.SyncDir(ctx, tmpDir))
 }
 
 // A lease says, where the place has no locks, that the upload is still there.

@@ -110,7 +110,7 @@ func (s *Store) found(ctx context.Context, info fs.FileInfo, prefix string) (*mu
 
 // parse finds the upload that the name of a file in tmp belongs to, or nil.
 func (s *Store) parse(ctx context.Context, name string) *multipart {
-	for _, end := range []string{partial, record, shared} {
+	for _, end := range []string{partial, record, owner, shared} {
 		if key, token, ok := parseTmp(name, end); ok {
 			m := s.upload(ctx, key, token)
 			if end == shared {
@@ -312,7 +312,7 @@ func (m *multipart) Abort(ctx context.Context) error {
 // clear removes the names of the upload. An object that one of them is a second
 // name of stays.
 func (m *multipart) clear(ctx context.Context) error {
-	err := errors.Join(m.store.remove(ctx, m.partial()), m.store.remove(ctx, m.record()))
+	err := errors.Join(m.store.remove(ctx, m.partial()), m.store.remove(ctx, m.record()), m.store.remove(ctx, m.owner()))
 	if err == nil {
 		m.store.drop(m.partial())
 	}

@@ -5,12 +5,14 @@ import (
 	"strings"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/object"
 )
 
 const (
 	tmpDir    = "tmp"
 	partial   = ".partial" // ends the name of an object in the making
 	record    = ".parts"   // ends the name of the record of its finished parts
+	owner     = ".owner"   // ends the name of the file that names the process that writes to it
 	shared    = ".shared"  // ends the name of a file of others that is to be an object
 	claimed   = ".claim"   // ends the name of a claim
 	maxKey    = 900        // bytes
@@ -20,11 +22,13 @@ const (
 
 var (
 	words  = regexp.MustCompile(`^[0-9A-Za-z._-]+(/[0-9A-Za-z._-]+)*$`)
+	plain  = regexp.MustCompile(`^[0-9A-Za-z_-]+$`)
 	tokens = regexp.MustCompile(`^[0-9a-z]{16}$`)
 )
 
 // validKey says whether a key may name an object: words with slashes between
-// them, none of them . or .., none of them the folder of what is in the making.
+// them, none of them . or .., none of them the folder of what is in the making, but
+// for the scratch objects there, whose names end in nothing that an upload's do.
 func validKey(key string) bool {
 	if len(key) > maxKey || !words.MatchString(key) || len(flatten(key))+1+tokenSize+len(partial) > maxName {
 		return false
@@ -35,7 +39,8 @@ func validKey(key string) bool {
 		}
 	}
 	top, _, _ := strings.Cut(key, "/")
-	return top != tmpDir
+	rest, scratch := strings.CutPrefix(key, object.ScratchPrefix)
+	return top != tmpDir || scratch && plain.MatchString(rest)
 }
 
 func checkKey(key string) error {

@@ -26,6 +26,9 @@ type Options struct {
 	// checksum, so that it vouches for what is there and not for what a sync
 	// promised. It suits a place that is read faster than written.
 	ReadBack bool
+
+	// Process knows the processes of this machine; nil means as the system does.
+	Process Process
 }
 
 // A Store is an object.Store over an FS.
@@ -49,6 +52,9 @@ var (
 func New(fsys FS, o Options) *Store {
 	if o.Chance == nil {
 		o.Chance = rand.Reader
+	}
+	if o.Process == nil {
+		o.Process = system{}
 	}
 	return &Store{fs: fsys, options: o, seen: map[string]bool{}, holds: map[string]*hold{}}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
-// An Agent is a core.Agent and a core.Sweeper over a Store.
+// An Agent is a core.Agent, a core.Sweeper and a core.Examiner over a Store.
 type Agent struct {
 	store Store
 	env   core.Env
@@ -25,8 +25,9 @@ type Agent struct {
 }
 
 var (
-	_ core.Agent   = (*Agent)(nil)
-	_ core.Sweeper = (*Agent)(nil)
+	_ core.Agent    = (*Agent)(nil)
+	_ core.Sweeper  = (*Agent)(nil)
+	_ core.Examiner = (*Agent)(nil)
 )
 
 // New returns the agent of a store, which it closes. Its name is env.Name.
@@ -137,11 +138,12 @@ func (c *call) source(err error) error {
 
 // The operations, as errors name them.
 const (
-	opUpload = "upload"
-	opOpen   = "open"
-	opRead   = "read"
-	opList   = "list"
-	opGet    = "get"
-	opDelete = "delete"
-	opSweep  = "sweep"
+	opUpload  = "upload"
+	opOpen    = "open"
+	opRead    = "read"
+	opList    = "list"
+	opGet     = "get"
+	opDelete  = "delete"
+	opSweep   = "sweep"
+	opExamine = "examine"
 )

@@ -8,6 +8,7 @@
 //	data/<id>.tar.zst         the archive; a file uploaded as it is keeps its extension
 //	gone/<id>                 deleted on purpose: never uploaded again; removed after a year
 //	tmp/                      parts in flight, where a provider needs objects for them
+//	tmp/examine-<id>          stored by Examine, which removes it again
 //
 // Everything else is not ours: it is ignored and left alone.
 //

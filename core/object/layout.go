@@ -11,6 +11,10 @@ const (
 	metaSuffix = ".json"
 	dataPrefix = "data/"
 	gonePrefix = "gone/"
+
+	// ScratchPrefix begins the keys of what Agent.Examine stores: the rest is an id, of
+	// when it did. A Store keeps them like any object, whatever else it has below tmp/.
+	ScratchPrefix = "tmp/examine-"
 )
 
 func metaKey(id core.ID) string { return metaPrefix + string(id) + metaSuffix }
@@ -42,6 +46,17 @@ func dataID(key string) core.ID {
 // goneID is the id of a gone mark, or "" for what is none.
 func goneID(key string) core.ID {
 	rest, ok := strings.CutPrefix(key, gonePrefix)
+	if !ok {
+		return ""
+	}
+	return validID(rest)
+}
+
+func scratchKey(id core.ID) string { return ScratchPrefix + string(id) }
+
+// scratchID is the id of a scratch object, or "" for what is none.
+func scratchID(key string) core.ID {
+	rest, ok := strings.CutPrefix(key, ScratchPrefix)
 	if !ok {
 		return ""
 	}

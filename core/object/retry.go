@@ -35,6 +35,7 @@ type retrying struct {
 var (
 	_ Settler   = (*retrying)(nil)
 	_ Protector = (*retrying)(nil)
+	_ Explainer = (*retrying)(nil)
 )
 
 // flips is how often bytes are sent again that arrived as others.
@@ -130,6 +131,27 @@ func (s *retrying) Protected(ctx context.Context, key string) (until time.Time, 
 		return err
 	})
 	return until, err
+}
+
+// Right is Explainer's, where the Store is one.
+func (s *retrying) Right(err error) string {
+	if inner, ok := s.Store.(Explainer); ok {
+		return inner.Right(err)
+	}
+	return ""
+}
+
+// Settings is Explainer's, where the Store is one.
+func (s *retrying) Settings(ctx context.Context) (found []core.Finding, err error) {
+	inner, ok := s.Store.(Explainer)
+	if !ok {
+		return nil, nil
+	}
+	err = s.retry.Do(ctx, func(w *transfer.Watch) (err error) {
+		found, err = inner.Settings(w)
+		return err
+	})
+	return found, err
 }
 
 func (s *retrying) Begin(ctx context.Context, key, token string) (m Multipart, err error) {

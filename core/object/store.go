@@ -96,6 +96,22 @@ type Protector interface {
 	Protected(ctx context.Context, key string) (until time.Time, err error)
 }
 
+// An Explainer is a Store that can tell an operator more of its place than its
+// operations show.
+type Explainer interface {
+	// Right is what the provider calls the right whose lack err is, such as
+	// "s3:PutObject", or "" where that cannot be told. err is of kind core.ErrDenied
+	// and one that a method of this Store returned.
+	Right(err error) string
+
+	// Settings looks at what an operator has to know and no operation shows: versions,
+	// locks, lifecycles that remove backups, free space, the server's key. It changes
+	// nothing. What these credentials may not look at is left out, or a
+	// core.VerdictNote: it needs no right that an upload does not need. The error is of
+	// a place that could not be asked; what was found before comes with it.
+	Settings(ctx context.Context) ([]core.Finding, error)
+}
+
 // An Object is one version of a stored object.
 type Object struct {
 	Key      string

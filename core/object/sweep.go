@@ -79,7 +79,7 @@ func (s *sweep) found() (all []leftover, err error) {
 	if s.before, err = s.load(); err != nil {
 		return nil, err
 	}
-	for _, part := range []func() ([]leftover, error){s.parts, s.archives, s.marks} {
+	for _, part := range []func() ([]leftover, error){s.parts, s.archives, s.scratch, s.marks} {
 		found, err := part()
 		if errors.Is(err, core.ErrNoPlace) {
 			return nil, nil // what was seen there before is not forgotten: it may be away
@@ -97,12 +97,9 @@ func (s *sweep) parts() (all []leftover, err error) {
 		if err != nil {
 			return nil, err
 		}
-		id := dataID(m.Key())
-		if id == "" && metaID(m.Key()) == "" && goneID(m.Key()) == "" {
-			continue
-		}
+		id := dataID(m.Key()) + metaID(m.Key()) + goneID(m.Key()) + scratchID(m.Key()) // of one of them
 		if id == "" {
-			id = metaID(m.Key()) + goneID(m.Key()) // one of them is empty
+			continue
 		}
 		have, err := m.Parts(s)
 		if absent(err) {
@@ -163,6 +160,25 @@ func (s *sweep) removeArchive(id core.ID, o Object) error {
 		return err
 	}
 	return s.agent.store.Delete(s, o.Key)
+}
+
+// scratch are the objects of examinations that were killed.
+func (s *sweep) scratch() (all []leftover, err error) {
+	for o, err := range s.agent.store.List(s, ScratchPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
+		id := scratchID(o.Key)
+		if id == "" {
+			continue
+		}
+		l := leftover{Leftover: core.Leftover{ID: id, Key: o.Key, What: "scratch", Size: o.Size}}
+		if s.may(id, "scratch "+o.Key+" "+o.Version) {
+			l.end = func() error { return s.agent.store.Delete(s, o.Key) }
+		}
+		all = append(all, l)
+	}
+	return all, nil
 }
 
 // marks are those older than a year, by the date in them: a copy made by hand has

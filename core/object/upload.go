@@ -154,13 +154,17 @@ func (u *upload) archive() (core.Backup, error) {
 	return u.inParts(send)
 }
 
-func (u *upload) newToken() error {
+func (u *upload) newToken() (err error) {
+	u.token, err = u.agent.newToken()
+	return err
+}
+
+func (a *Agent) newToken() (string, error) {
 	var raw [10]byte
-	if _, err := io.ReadFull(u.agent.env.Chance, raw[:]); err != nil {
-		return fmt.Errorf("no chance for a token: %w", err)
+	if _, err := io.ReadFull(a.env.Chance, raw[:]); err != nil {
+		return "", fmt.Errorf("no chance for a token: %w", err)
 	}
-	u.token = strings.ToLower(base32.StdEncoding.EncodeToString(raw[:]))
-	return nil
+	return strings.ToLower(base32.StdEncoding.EncodeToString(raw[:])), nil
 }
 
 func (u *upload) progress(n int64) {
