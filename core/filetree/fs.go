@@ -85,6 +85,14 @@ type File interface {
 	io.Closer
 }
 
+// A Streamer is a File at the other end of a network, where what is read in order is
+// asked for before it is wanted.
+type Streamer interface {
+	// Stream reads n bytes from off, more than none, and ends with io.EOF or
+	// io.ErrUnexpectedEOF. The caller closes it before the File.
+	Stream(off, n int64) io.ReadCloser
+}
+
 // A Locker is a File with a lock, where the place has such a thing.
 type Locker interface {
 	// TryLock takes the lock of the file, which of all open files of it, in any

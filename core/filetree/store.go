@@ -153,6 +153,9 @@ func (s *Store) Range(ctx context.Context, o object.Object, off, n int64) (io.Re
 	if err != nil {
 		return nil, s.fail(ctx, errors.Join(err, f.Close()))
 	}
+	if remote, ok := f.(Streamer); ok {
+		return &streamed{ctx, s, remote.Stream(off, n), f}, nil
+	}
 	return fileRange{&reader{ctx: ctx, store: s, file: f, at: off, left: n}, f}, nil
 }
 
@@ -206,6 +209,24 @@ type fileRange struct {
 	*reader
 	io.Closer
 }
+
+// A streamed range is one of a Streamer, which it closes with its file.
+type streamed struct {
+	ctx   context.Context
+	store *Store
+	in    io.ReadCloser
+	file  File
+}
+
+func (r *streamed) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		err = r.store.fail(r.ctx, err)
+	}
+	return n, err
+}
+
+func (r *streamed) Close() error { return errors.Join(r.in.Close(), r.file.Close()) }
 
 // lstat describes a regular file; what is none is core.ErrNotFound.
 func (s *Store) lstat(ctx context.Context, name string) (fs.FileInfo, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/transfer"
 )
 
 // limitStep is the most that the limiter is asked for at once.
@@ -50,6 +51,11 @@ func Unlimited(body *io.SectionReader) *io.SectionReader {
 		}
 	}
 }
+
+// Alive is transfer.Alive, for a Store at the other end of what is not HTTP: it says
+// that something moved on the connection that the request of ctx uses. Without it, a
+// request ends after Patience.Stall that reads nothing of its body meanwhile.
+func Alive(ctx context.Context) { transfer.Alive(ctx) }
 
 // settled makes durable what was found rather than made.
 func (a *Agent) settled(ctx context.Context, keys ...string) (err error) {

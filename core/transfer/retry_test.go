@@ -175,7 +175,24 @@ func TestStall(t *testing.T) {
 				w.Moved()
 				return forEver(w)
 			}, time.Hour + time.Minute},
+			"alive on its connection": {func(w *transfer.Watch) error {
+				inner, cancel := context.WithCancel(w)
+				defer cancel()
+				for range 10 {
+					time.Sleep(50 * time.Second)
+					transfer.Alive(inner)
+				}
+				return forEver(w)
+			}, 9*time.Minute + 20*time.Second},
+			"alive in a pause": {func(w *transfer.Watch) error {
+				w.Pause()
+				transfer.Alive(w)
+				time.Sleep(time.Hour)
+				w.Moved()
+				return forEver(w)
+			}, time.Hour + time.Minute},
 		} {
+			transfer.Alive(t.Context()) // which nobody watches
 			r := known(t)
 			r.Patience.Retry = time.Millisecond // no second try
 			begin := time.Now()

@@ -22,6 +22,7 @@ type Watch struct {
 
 	mu     sync.Mutex
 	source error // of a body
+	paused bool
 }
 
 // Watch begins to watch a request. The caller calls End.
@@ -38,7 +39,25 @@ func (r *Retry) Watch(ctx context.Context) *Watch {
 		GetConn: func(string) { w.Pause() },
 		GotConn: func(httptrace.GotConnInfo) { w.Moved() },
 	})
+	w.Context = context.WithValue(w.Context, watchKey{}, w)
 	return w
+}
+
+type watchKey struct{}
+
+// Alive says that something moved just now on the connection that the request of ctx
+// uses. It is for agents whose bytes no HTTP carries, and changes nothing while the
+// place is not waited for, or where nobody watches.
+func Alive(ctx context.Context) {
+	w, ok := ctx.Value(watchKey{}).(*Watch)
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.paused {
+		w.timer.Reset(w.stall)
+	}
 }
 
 var errStalled = errors.New("no answer, and not a byte moved,")
@@ -50,27 +69,39 @@ func (w *Watch) start() {
 
 // Slow waits ten times as long: for a request whose answer may take its time.
 func (w *Watch) Slow() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.timer.Stop()
 	w.stall *= 10
 	w.start()
 }
 
 // Moved says that something moved just now.
-func (w *Watch) Moved() { w.timer.Reset(w.stall) }
+func (w *Watch) Moved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paused = false
+	w.timer.Reset(w.stall)
+}
 
 // Pause stops the clock until Moved: what is waited for now is not the place.
-func (w *Watch) Pause() { w.timer.Stop() }
+func (w *Watch) Pause() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.paused = true
+	w.timer.Stop()
+}
 
 // Keep ends the watch and not the context, which then ends with the caller's: for
 // a request that answers with something that lives on.
 func (w *Watch) Keep() {
-	w.timer.Stop()
+	w.Pause()
 	w.kept = true
 }
 
 // End ends the watch and the request's context.
 func (w *Watch) End() {
-	w.timer.Stop()
+	w.Pause()
 	if !w.kept {
 		w.cancel(nil)
 	}
