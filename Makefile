@@ -17,11 +17,11 @@ comma := ,
 empty :=
 TAGS := $(subst $(empty) ,$(comma),$(strip $(if $(AGENTS),slim $(AGENTS:%=agent_%))))
 
-.PHONY: help build tools test check fuzz bench resume crash fmt vet staticcheck
+.PHONY: help build tools sshd test check fuzz bench resume crash fmt vet staticcheck
 
 help:
 	@echo 'make build   writes ./offsite; AGENTS="local" links those alone (known: $(LINKABLE))'
-	@echo 'make tools   builds the servers that tests run against, into $(TOOLS); minutes, once'
+	@echo 'make tools   builds the servers that tests run against, into $(TOOLS), and installs sshd; minutes, once'
 	@echo 'make test    all tests, with the race detector; a tool that one needs and does not find is an error'
 	@echo 'make check   gofmt, go vet for linux, darwin and windows, staticcheck'
 	@echo 'make crash   the runs that are killed, at 60 moments besides those of the ledger'
@@ -63,7 +63,17 @@ vet:
 staticcheck: $(STATICCHECK)
 	$(STATICCHECK) ./...
 
-tools: $(MINIO)
+tools: sshd $(MINIO)
+
+# OpenSSH's server comes with the system. As root on Debian it is installed, and kept
+# from being started for everybody.
+sshd:
+	@PATH=$$PATH:/usr/sbin:/usr/local/sbin command -v sshd >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { echo 'install openssh-server: tests run against its sshd' >&2; exit 1; }; \
+		export DEBIAN_FRONTEND=noninteractive; policy=/usr/sbin/policy-rc.d; \
+		test -e $$policy && policy= || { printf '#!/bin/sh\nexit 101\n' >$$policy && chmod 755 $$policy; }; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends openssh-server; code=$$?; \
+		test -z "$$policy" || rm -f $$policy; exit $$code; }
 
 $(MINIO):
 	$(call install,github.com/minio/minio@$(MINIO_VERSION))
