@@ -1,0 +1,152 @@
+package sftp
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/offsite-backup/offsite/core"
+)
+
+// A pool is the connections of one agent. An operation takes one that does nothing, a
+// new one while there are not too many, or one that does least: operations share
+// connections, so that none waits for another to end.
+type pool struct {
+	dial func(context.Context) (*conn, error)
+	most int
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	all     []*conn
+	dialing int
+	first   *attempt  // under way, while there is no connection
+	refused time.Time // when a further connection was
+	closed  bool
+}
+
+// An attempt is one to connect that others wait for: a server that refuses one would
+// refuse them all.
+type attempt struct {
+	over chan struct{}
+	err  error // read after over; nil where another should try
+}
+
+// refusedFor is how long no further connection is tried when one was refused.
+const refusedFor = time.Minute
+
+// get returns a connection, which the caller gives back.
+func (p *pool) get(ctx context.Context) (*conn, error) {
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		c, wait, err := p.take()
+		if c != nil || err != nil {
+			return c, err
+		}
+		if wait == nil {
+			if c, err := p.open(ctx); c != nil || err != nil {
+				return c, err
+			}
+			continue
+		}
+		select {
+		case <-wait.over:
+			if wait.err != nil {
+				return nil, wait.err
+			}
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take returns a connection, or whom to wait for, or neither: then the caller opens
+// one, which is counted.
+func (p *pool) take() (*conn, *attempt, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, core.ErrClosed
+	}
+	var least *conn
+	for _, c := range p.all {
+		if least == nil || c.users < least.users {
+			least = c
+		}
+	}
+	switch {
+	case least == nil && p.first != nil:
+		return nil, p.first, nil
+	case least == nil:
+		p.first = &attempt{over: make(chan struct{})}
+	case least.users == 0 || len(p.all)+p.dialing >= p.most || time.Since(p.refused) < refusedFor:
+		least.users++
+		return least, nil, nil
+	}
+	p.dialing++
+	return nil, nil, nil
+}
+
+// open makes a connection. It returns neither one nor an error where those that there
+// are have to do.
+func (p *pool) open(ctx context.Context) (*conn, error) {
+	c, err := p.dial(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dialing--
+	if first := p.first; first != nil {
+		p.first = nil
+		if ctx.Err() == nil {
+			first.err = err
+		}
+		defer close(first.over)
+	}
+	switch {
+	case err != nil && len(p.all) > 0 && ctx.Err() == nil:
+		p.refused = time.Now()
+		p.log.Info("the server takes no further connection", "open", len(p.all), "error", err)
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case p.closed:
+		c.end(core.ErrClosed)
+		return nil, core.ErrClosed
+	}
+	c.users = 1
+	p.all = append(p.all, c)
+	c.tasks.Go(func() { <-c.gone; p.remove(c) })
+	return c, nil
+}
+
+// put gives a connection back.
+func (p *pool) put(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.users--
+}
+
+func (p *pool) remove(gone *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, c := range p.all {
+		if c == gone {
+			p.all = append(p.all[:i:i], p.all[i+1:]...)
+			return
+		}
+	}
+}
+
+// close ends all connections and waits for what is left of them.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	all := p.all
+	p.mu.Unlock()
+	for _, c := range all {
+		c.end(core.ErrClosed)
+	}
+	for _, c := range all {
+		c.wait()
+	}
+}
