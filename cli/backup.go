@@ -61,7 +61,7 @@ func (a *app) backupCommand() *cobra.Command {
 const spoolUsage = "`folder` for the archive on its way (default below --state)"
 
 func (a *app) backup(ctx context.Context, paths []string, o backupOptions) error {
-	places, err := a.places("to", o.to)
+	places, err := a.places("--to ", o.to)
 	if err != nil {
 		return err
 	}

@@ -98,17 +98,30 @@ func (a *app) configCheckCommand() *cobra.Command {
 }
 
 func (a *app) checkConfig(ctx context.Context) error {
-	f, err := a.configuration()
+	f, err := a.checked(ctx)
 	if err != nil {
 		return err
 	}
-	if err := f.Check(ctx, a.secrets()); errors.Is(err, core.ErrInvalid) {
-		return usageError{err: err}
-	} else if err != nil {
-		return err
-	}
-	a.printf("%s: ok: %s, %s\n", visible(f.Path), count(int64(len(f.Agents)), "agent", "agents"), count(int64(len(f.Jobs)), "job", "jobs"))
+	a.printf("%s: ok: %s\n", visible(f.Path), holding(f))
 	return nil
+}
+
+// checked is a configuration in which nothing is wrong.
+func (a *app) checked(ctx context.Context) (*config.File, error) {
+	f, err := a.configuration()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Check(ctx, a.secrets()); errors.Is(err, core.ErrInvalid) {
+		return nil, usageError{err: err}
+	} else if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func holding(f *config.File) string {
+	return count(int64(len(f.Agents)), "agent", "agents") + ", " + count(int64(len(f.Jobs)), "job", "jobs")
 }
 
 const configSchemaHelp = `Prints the JSON schema of the configuration, with the kinds of agents and hooks

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,22 +27,25 @@ type directory interface {
 	LocalDir() string // absolute
 }
 
-// places parses what was written as the option --to or --from. Nothing is asked
-// of the places.
+// places parses what was written behind an option, "--to " or "--from ", or behind
+// none, "". Nothing is asked of the places.
 func (a *app) places(option string, written []string) ([]place, error) {
 	if len(written) == 0 {
-		return nil, usagef("no place: give at least one --%s, such as --%s ./copies", option, option)
+		return nil, usagef("no place: give at least one %s, such as %s./copies", strings.TrimSpace(option), option)
 	}
 	var all []place
 	for _, w := range written {
 		c, err := a.kinds.Agents.Parse(w)
+		if err != nil && option != "" {
+			err = fmt.Errorf("%s: %w", strings.TrimSpace(option), err)
+		}
 		if err != nil {
-			return nil, usagef("--%s: %w", option, err)
+			return nil, usageError{err: err}
 		}
 		p := place{written: w, name: c.Place(), dir: localDir(c), again: "--from " + shellWord(w), open: c.Open}
 		for _, other := range all {
 			if p.same(other) {
-				return nil, usagef("--%s %s and --%s %s are the same place", option, other.written, option, w)
+				return nil, usagef("%[1]s%[2]s and %[1]s%[3]s are the same place", option, other.written, w)
 			}
 		}
 		all = append(all, p)

@@ -139,7 +139,7 @@ func (a *app) read(ctx context.Context, from []string, f func(*session) error) (
 	var places []place
 	var file *config.File
 	if len(from) > 0 {
-		places, err = a.places("from", from)
+		places, err = a.places("--from ", from)
 	} else if file, err = a.readable(); err == nil {
 		places = a.placesOf(file)
 	}

@@ -46,3 +46,10 @@ func (u unopened) Delete(_ context.Context, id core.ID) error { return u.why("de
 func (u unopened) Sweep(context.Context, func(core.ID) bool) iter.Seq2[core.Leftover, error] {
 	return func(yield func(core.Leftover, error) bool) { yield(core.Leftover{}, u.why("sweep", "")) }
 }
+
+// Examine finds that.
+func (u unopened) Examine(context.Context) iter.Seq2[core.Finding, error] {
+	return func(yield func(core.Finding, error) bool) {
+		yield(core.Finding{What: "open", Verdict: core.VerdictFailed, Err: u.err}, nil)
+	}
+}

@@ -46,7 +46,7 @@ func (a *app) uploadCommand() *cobra.Command {
 }
 
 func (a *app) upload(ctx context.Context, file string, o uploadOptions) error {
-	places, err := a.places("to", o.to)
+	places, err := a.places("--to ", o.to)
 	if err != nil {
 		return err
 	}

@@ -145,7 +145,8 @@ func (s *store) harm(rule types.LifecycleRule) string {
 
 // concerns says whether a rule is about archives or metadata, which have no tags.
 func (s *store) concerns(rule types.LifecycleRule) bool {
-	prefix := aws.ToString(rule.Prefix) // as rules were written once
+	//lint:ignore SA1019 rules that were written once still have it
+	prefix := aws.ToString(rule.Prefix)
 	if f := rule.Filter; f != nil {
 		if f.Tag != nil || f.And != nil && len(f.And.Tags) > 0 {
 			return false

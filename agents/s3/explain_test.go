@@ -218,7 +218,10 @@ func TestLifecycle(t *testing.T) {
 		"what has a tag": {rule("", func(r *types.LifecycleRule) {
 			r.Filter = &types.LifecycleRuleFilter{Tag: &types.Tag{Key: aws.String("a"), Value: aws.String("b")}}
 		}), "", true},
-		"as they were once":   {rule("", func(r *types.LifecycleRule) { r.Filter, r.Prefix = nil, aws.String("app") }), "removes them after 30 days", false},
+		"as they were once": {rule("", func(r *types.LifecycleRule) {
+			//lint:ignore SA1019 they still have it
+			r.Filter, r.Prefix = nil, aws.String("app")
+		}), "removes them after 30 days", false},
 		"to where it is cold": {rule("", cold(types.TransitionStorageClassDeepArchive)), "moves them to DEEP_ARCHIVE after 7 days", false},
 		"to where it is not":  {rule("", cold(types.TransitionStorageClassStandardIa)), "", false},
 	} {

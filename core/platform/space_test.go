@@ -76,6 +76,9 @@ func TestRoomAtFirst(t *testing.T) {
 			d.Free = d.Reserve() + need + left
 			return d, nil
 		}
+		if err := w.Room("web"); errors.Is(err, syscall.ENOSPC) != (left < 0) || w.Room("never ran") != nil {
+			t.Errorf("room with %d left: %v", left, err)
+		}
 		paused = 0
 		report, err := w.Run(t.Context(), job)
 		if left < 0 {
