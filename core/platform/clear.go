@@ -15,6 +15,7 @@ const sweepTime = 10 * time.Second
 
 // A clearing is what is left of runs whose process was killed.
 type clearing struct {
+	*Platform
 	mu      sync.Mutex
 	entries []*entry
 	clean   []string // agents at which nothing is left
@@ -23,8 +24,8 @@ type clearing struct {
 // clear takes over what is left of dead runs. Spools and dumps are removed at once;
 // what lies at agents goes when they are swept. A run of which something here
 // cannot be removed is left to the next command.
-func clear(dead []*entry) *clearing {
-	c := &clearing{}
+func (p *Platform) clear(dead []*entry) *clearing {
+	c := &clearing{Platform: p}
 	for _, e := range dead {
 		if e.empty() != nil {
 			_ = e.release()
@@ -47,7 +48,7 @@ func (c *clearing) sweep(ctx context.Context, a core.Agent) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	if sweepAll(ctx, a, c.own) == nil {
+	if c.sweepAll(ctx, a, c.own) == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.clean = append(c.clean, a.Name())
@@ -70,8 +71,8 @@ func (c *clearing) release() (err error) {
 }
 
 // sweep removes what is left at an agent of one id.
-func sweep(ctx context.Context, a core.Agent, id core.ID) error {
-	return sweepAll(ctx, a, func(other core.ID) bool { return other == id })
+func (p *Platform) sweep(ctx context.Context, a core.Agent, id core.ID) error {
+	return p.sweepAll(ctx, a, func(other core.ID) bool { return other == id })
 }
 
 // tidy removes what an earlier try to send id left at agents that have it now. A
@@ -84,7 +85,7 @@ func (p *Platform) tidy(ctx context.Context, id core.ID, results []core.AgentRes
 		if !slices.ContainsFunc(results, func(r core.AgentResult) bool { return r.Agent == a.Name() && r.State == core.Stored }) {
 			continue
 		}
-		if err := sweep(ctx, a, id); err != nil {
+		if err := p.sweep(ctx, a, id); err != nil {
 			p.Env.WithDefaults().Log.Warn("something of an earlier try is left", "agent", a.Name(), "id", id, "error", err)
 			left = append(left, a.Name())
 		}
@@ -92,13 +93,20 @@ func (p *Platform) tidy(ctx context.Context, id core.ID, results []core.AgentRes
 	return left
 }
 
-func sweepAll(ctx context.Context, a core.Agent, own func(core.ID) bool) (err error) {
+// sweepAll removes what is left at an agent of own ids. What may not be removed, by
+// credentials that may only add or because it is locked, is said now and not asked for
+// again: it stays, as at such a place it is meant to.
+func (p *Platform) sweepAll(ctx context.Context, a core.Agent, own func(core.ID) bool) (err error) {
 	s, ok := a.(core.Sweeper)
 	if !ok {
 		return nil // a place that leaves nothing
 	}
 	for l, e := range s.Sweep(ctx, own) {
-		if e != nil && (l.ID == "" || own(l.ID)) {
+		switch {
+		case e == nil || l.ID != "" && !own(l.ID):
+		case l.ID != "" && (errors.Is(e, core.ErrDenied) || errors.Is(e, core.ErrLocked)):
+			p.Env.WithDefaults().Log.Warn("what is left may not be removed, and stays", "agent", a.Name(), "id", l.ID, "key", l.Key, "error", e)
+		default:
 			err = errors.Join(err, e)
 		}
 	}

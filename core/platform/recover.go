@@ -57,7 +57,7 @@ func (p *Platform) Recover(ctx context.Context) (Recovery, error) {
 // sweepWhole is sweep, and looks at agents too at which no dead run left anything:
 // others may have.
 func (c *clearing) sweepWhole(ctx context.Context, a core.Agent) error {
-	err := sweepAll(ctx, a, c.own)
+	err := c.sweepAll(ctx, a, c.own)
 	if err == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -359,7 +359,7 @@ func (r *run) after(ctx context.Context) (clean []string) {
 			continue // what it has is gone on with
 		}
 		stored := i < len(r.report.Agents) && r.report.Agents[i].State == core.Stored
-		if stored || sweep(ctx, a, r.draft.ID) == nil {
+		if stored || r.sweep(ctx, a, r.draft.ID) == nil {
 			clean = append(clean, a.Name())
 		}
 	}

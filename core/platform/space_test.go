@@ -23,12 +23,12 @@ func TestRoomLeft(t *testing.T) {
 		need int64
 		full bool
 	}{
-		"a large disk":                     {space(1 << 40, 100 * gib), 99 * gib, false},
-		"what is left to others":           {space(1 << 40, 100 * gib), 100 * gib, true},
-		"a quarter of a GiB is left":       {space(1 << 40, 256 * mib), 0, false},
-		"less than that":                   {space(1 << 40, 256*mib - 1), 0, true},
-		"of a small disk a twentieth":      {space(100 * mib, 5 * mib), 0, false},
-		"less than a twentieth":            {space(100 * mib, 5*mib - 1), 0, true},
+		"a large disk":                     {space(1<<40, 100*gib), 99 * gib, false},
+		"what is left to others":           {space(1<<40, 100*gib), 100 * gib, true},
+		"a quarter of a GiB is left":       {space(1<<40, 256*mib), 0, false},
+		"less than that":                   {space(1<<40, 256*mib-1), 0, true},
+		"of a small disk a twentieth":      {space(100*mib, 5*mib), 0, false},
+		"less than a twentieth":            {space(100*mib, 5*mib-1), 0, true},
 		"one that does not say what it is": {disk.Space{}, 100 * gib, false},
 	} {
 		t.Run(name, func(t *testing.T) {

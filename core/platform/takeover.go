@@ -54,7 +54,7 @@ func (p *Platform) takeOver(ctx context.Context, want func(*entry) bool) (*takeo
 			_ = e.release() // what cannot be closed is closed with the process
 		}
 	}
-	t.clearing = clear(over)
+	t.clearing = p.clear(over)
 	return t, nil
 }
 

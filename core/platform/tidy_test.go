@@ -1,9 +1,11 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -204,5 +206,59 @@ func TestPackedIsNoted(t *testing.T) {
 	}}
 	if _, err := w.Run(t.Context(), w.job()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A keeper is an agent whose credentials may not remove what is left.
+type keeper struct {
+	core.Agent
+	kind core.ErrorKind
+	asks int
+}
+
+func (k *keeper) Sweep(_ context.Context, own func(core.ID) bool) iter.Seq2[core.Leftover, error] {
+	return func(yield func(core.Leftover, error) bool) {
+		k.asks++
+		for _, id := range []core.ID{killedID, "another"} {
+			var err error
+			if own(id) {
+				err = k.kind
+			}
+			if !yield(core.Leftover{ID: id, Key: "data/" + string(id), What: "archive"}, err) {
+				return
+			}
+		}
+	}
+}
+
+const killedID = core.ID("20261123T045900Z-mzxw6ytboi4dk")
+
+// TestMayNotSweep says once what stays because it may not be removed. It is no
+// failure: such credentials are meant to be.
+func TestMayNotSweep(t *testing.T) {
+	for kind, done := range map[core.ErrorKind]bool{core.ErrDenied: true, core.ErrLocked: true, core.ErrUnavailable: false} {
+		t.Run(string(kind), func(t *testing.T) {
+			w := newWorld(t)
+			k := &keeper{Agent: w.Agents[1], kind: kind}
+			w.Agents[1] = k
+			var log bytes.Buffer
+			w.Env.Log = slog.New(slog.NewTextHandler(&log, nil))
+			killed, err := (&state{w.at("state")}).create(record{ID: killedID, Agents: []string{"two"}}, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := killed.release(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 2 {
+				r, err := w.Recover(t.Context())
+				if err != nil || r.Done() != done {
+					t.Errorf("recover %d: %+v, %v", i, r, err)
+				}
+			}
+			if n := strings.Count(log.String(), "data/"+string(killedID)); done && n != 1 || k.asks != 2 {
+				t.Errorf("said %d times in %d sweeps: %s", n, k.asks, &log)
+			}
+		})
 	}
 }
