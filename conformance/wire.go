@@ -25,7 +25,7 @@ type wired struct {
 // proxied starts a proxy before the target's server. The trial closes it when its
 // agents are closed.
 func (t *trial) proxied(o fault.Options) *fault.Proxy {
-	o.Upstream = t.target.Wire.Server
+	o.Upstream, o.Opaque = t.target.Wire.Server, t.target.Wire.Opaque
 	p, err := fault.Start(o)
 	t.ok(err, "a proxy")
 	t.mu.Lock()
@@ -129,7 +129,7 @@ func readsArchive(q fault.Request) bool {
 	return reads(q) && inData.MatchString(q.Target)
 }
 
-var inData = regexp.MustCompile(`(?i)\bdata(/|%2f)[0-9A-Za-z]`)
+var inData = regexp.MustCompile(`(?i)(\b|%2f)data(/|%2f)[0-9A-Za-z]`)
 
 // proxySelf shows that what an agent moves goes through the proxy, which passes it
 // unchanged: what the other cases see happen there, happens to this agent.

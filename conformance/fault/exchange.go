@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -11,8 +12,8 @@ import (
 	"time"
 )
 
-// maxRewritten is the longest body that Rewrite takes.
-const maxRewritten = 16 << 20
+// maxHeld is the longest body that is held whole.
+const maxHeld = 16 << 20
 
 // An exchange is one request and its answer.
 type exchange struct {
@@ -146,6 +147,11 @@ func (x *exchange) receive() (last bool, err error) {
 	case x.rewrite != nil:
 		return a.last, x.rewritten(a)
 	}
+	if x.down.at < 0 && a.body.chunked {
+		if a, err = x.measured(a); err != nil {
+			return false, err
+		}
+	}
 	s := &stream{link: x.link, hit: x.hit, effect: x.down, from: x.server, to: x.client, count: &x.proxy.down}
 	s.fit(a.body.length)
 	a.body.most = s.most()
@@ -202,22 +208,39 @@ func (x *exchange) replace(a reply) error {
 }
 
 func (x *exchange) rewritten(a reply) error {
-	var all bytes.Buffer
-	a.body.most = 32 << 10
-	if err := a.body.each(io.Discard, &limited{&all, maxRewritten}); err != nil {
+	data, err := a.body.whole()
+	if err != nil {
 		return err
 	}
-	data := all.Bytes()
 	if !a.empty {
 		was := bytes.Clone(data)
 		if data = x.rewrite(x.seen, data); !bytes.Equal(data, was) {
 			x.fire()
 		}
-		a.head = edit(a.head, "", []string{"Content-Length", "Transfer-Encoding"}, fmt.Sprintf("Content-Length: %d", len(data)))
+		a.head = edit(a.head, "", framing, fmt.Sprintf("Content-Length: %d", len(data)))
 	}
 	x.proxy.down.Add(int64(len(data)))
-	_, err := x.client.Write(append(a.head, data...))
+	_, err = x.client.Write(append(a.head, data...))
 	return err
+}
+
+// measured is the same answer with its length in the place of chunks.
+func (x *exchange) measured(a reply) (reply, error) {
+	data, err := a.body.whole()
+	a.body = body{src: bufio.NewReader(bytes.NewReader(data)), length: int64(len(data))}
+	a.head = edit(a.head, "", framing, fmt.Sprintf("Content-Length: %d", len(data)))
+	return a, err
+}
+
+// framing is what says where a body ends.
+var framing = []string{"Content-Length", "Transfer-Encoding"}
+
+// whole reads a body that is not too large.
+func (b body) whole() ([]byte, error) {
+	var all bytes.Buffer
+	b.most = 32 << 10
+	err := b.each(io.Discard, &limited{&all, maxHeld})
+	return all.Bytes(), err
 }
 
 // limited is a buffer that does not grow without end.
@@ -228,7 +251,7 @@ type limited struct {
 
 func (l *limited) Write(p []byte) (int, error) {
 	if l.left -= len(p); l.left < 0 {
-		return 0, fmt.Errorf("a body of more than %d bytes is not rewritten", maxRewritten)
+		return 0, fmt.Errorf("a body of more than %d bytes is not held whole", maxHeld)
 	}
 	return l.to.Write(p)
 }
@@ -240,7 +263,7 @@ func (x *exchange) ended(a reply, s *stream) error {
 		x.fire()
 		s.hit = hit{}
 	}
-	a.head = edit(a.head, "", []string{"Content-Length", "Transfer-Encoding"}, "Transfer-Encoding: chunked")
+	a.head = edit(a.head, "", framing, "Transfer-Encoding: chunked")
 	if _, err := x.client.Write(a.head); err != nil {
 		return err
 	}

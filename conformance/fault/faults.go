@@ -9,8 +9,9 @@ import (
 
 // A Fault is what happens to a request. Offsets count the bytes of a body without
 // its framing, from 0; one below 0 counts from the end of a body whose length is
-// known, so that -1 is its last byte. A fault at a byte that never comes does not
-// happen.
+// known, so that -1 is its last byte. An answer in chunks, of up to 16 MiB, is held
+// until it is known, and has a length then. A fault at a byte that never comes does
+// not happen.
 type Fault struct {
 	name    string
 	conn    bool // happens to connections, not to requests
