@@ -43,6 +43,7 @@ type examination struct {
 	stored   bool   // whether the scratch object is there
 	fresh    bool   // whether this examination stored it
 	open     Multipart
+	parted   bool // whether it has a part
 }
 
 // errEnough ends an examination: the caller has left, or nothing more can be found.
@@ -208,7 +209,9 @@ func (e *examination) begin() error {
 		return err
 	}
 	e.open = m
-	return m.Put(e, Part{Size: int64(len(scratchText)), CRC64: scratchSum()}, scratchBody())
+	err = m.Put(e, Part{Size: int64(len(scratchText)), CRC64: scratchSum()}, scratchBody())
+	e.parted = err == nil
+	return err
 }
 
 func (e *examination) find(asked time.Time) error {
@@ -221,7 +224,7 @@ func (e *examination) find(asked time.Time) error {
 			found = m
 		}
 	}
-	if e.open != nil && found == nil {
+	if e.parted && found == nil { // without a part, not every place has it
 		return e.tell("find uploads", core.Errorf(core.ErrUnavailable, "%s was begun and is not found", e.partsKey))
 	}
 	if err := e.tell("find uploads", nil); err != nil || found == nil {

@@ -7,6 +7,8 @@ import (
 	"iter"
 	"sync"
 
+	"github.com/minio/crc64nvme"
+
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -221,7 +223,8 @@ func (a *Agent) read(ctx context.Context, id core.ID, o Object) (core.Backup, er
 	return core.DecodeBackup(id, doc)
 }
 
-// bytes reads a small object whole.
+// bytes reads a small object whole, and compares it with its checksum where the place
+// has told that.
 func (a *Agent) bytes(ctx context.Context, o Object) ([]byte, error) {
 	if o.Size == 0 {
 		return nil, nil
@@ -232,7 +235,11 @@ func (a *Agent) bytes(ctx context.Context, o Object) ([]byte, error) {
 	}
 	doc := make([]byte, o.Size)
 	_, err = io.ReadFull(r, doc)
-	return doc, errors.Join(err, r.Close())
+	err = errors.Join(err, r.Close())
+	if err == nil && o.Summed && core.CRC64(crc64nvme.Checksum(doc)) != o.Sum {
+		err = core.Errorf(core.ErrDamaged, "%s has other bytes than those of its checksum", o.Key)
+	}
+	return doc, err
 }
 
 // Get returns the metadata of one backup, or core.ErrNotFound.
