@@ -8,6 +8,8 @@ TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/offsite-tools
 STATICCHECK := $(TOOLS)/staticcheck-$(STATICCHECK_VERSION)
 MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := $(TOOLS)/minio-$(MINIO_VERSION)
+AZURITE_VERSION := 3.37.0
+AZURITE := $(TOOLS)/azurite-$(AZURITE_VERSION)
 RCLONE_VERSION := v1.76.0
 RCLONE := $(TOOLS)/rclone-$(RCLONE_VERSION)
 
@@ -63,7 +65,7 @@ vet:
 staticcheck: $(STATICCHECK)
 	$(STATICCHECK) ./...
 
-tools: sshd $(MINIO)
+tools: sshd $(MINIO) $(AZURITE)
 
 # OpenSSH's server comes with the system. As root on Debian it is installed, and kept
 # from being started for everybody.
@@ -77,6 +79,10 @@ sshd:
 
 $(MINIO):
 	$(call install,github.com/minio/minio@$(MINIO_VERSION))
+
+# A program of Node.js, which is no file but a folder.
+$(AZURITE):
+	rm -rf $@.new && npm install --silent --no-audit --no-fund --prefix $@.new azurite@$(AZURITE_VERSION) && mv $@.new $@
 
 $(STATICCHECK):
 	$(call install,honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION))

@@ -211,7 +211,7 @@ func (c *crash) nothingLeft(when string) {
 	c.Helper()
 	left := c.remote.left()
 	left = append(left, files(c.at("disk", "tmp"))...)
-	left = append(left, orphans(c.at("disk"))...)
+	left = append(left, orphans(files(c.at("disk")))...)
 	left = append(left, files(c.at("state", "offsite", "runs"))...)
 	if len(left) > 0 {
 		c.Errorf("%s: left: %q", when, left)

@@ -62,7 +62,8 @@ func (r heldReader) ReadAt(p []byte, off int64) (int, error) {
 func TestSendingOverlapsPacking(t *testing.T) {
 	h := &host{T: t, dir: memoryDir(t)}
 	places := []string{h.at("copies")}
-	for _, r := range remotes(t) {
+	for _, server := range remotes {
+		r := server.start(t)
 		for _, e := range r.env {
 			name, value, _ := strings.Cut(e, "=")
 			t.Setenv(name, value)

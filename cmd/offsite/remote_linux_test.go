@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/conformance/emulator"
 	"github.com/offsite-backup/offsite/conformance/fault"
 )
@@ -14,7 +17,6 @@ import (
 // A remote is a real server that the built program stores at, and what its tests
 // have to know of it.
 type remote struct {
-	name     string
 	address  string                      // host:port
 	env      []string                    // of who may store there
 	place    func(address string) string // the place, over another address of the server
@@ -33,11 +35,17 @@ type remote struct {
 	start func() (address string) // starts it again, elsewhere
 }
 
-// remotes starts every server that there is an agent for, for one test.
-func remotes(t *testing.T) []remote {
-	t.Helper()
-	return []remote{minIO(t)}
+// remotes start every server that there is an agent for, each for one test.
+var remotes = []struct {
+	name  string
+	start func(*testing.T) remote
+}{
+	{"s3", minIO},
+	{"azure", azurite},
 }
+
+// prefix is that of the places.
+const prefix = "app"
 
 func minIO(t *testing.T) remote {
 	t.Helper()
@@ -46,18 +54,17 @@ func minIO(t *testing.T) remote {
 		t.Fatal(err)
 	}
 	server := emulator.StartIn(t, dir)
-	const bucket = "tests"
-	if _, err := server.MakeBucket(t.Context(), bucket, false); err != nil {
+	bucket, err := server.MakeBucket(t.Context(), "tests", false)
+	if err != nil {
 		t.Fatal(err)
 	}
-	address := strings.TrimPrefix(server.URL, "http://")
 	parts := filepath.Join(dir, ".minio.sys", "multipart")
 	trash := filepath.Join(dir, ".minio.sys", "tmp", ".trash") // emptied by the server after minutes
 	return remote{
-		name: "s3", address: address,
-		env: []string{"AWS_ACCESS_KEY_ID=" + server.Key.ID, "AWS_SECRET_ACCESS_KEY=" + server.Key.Secret},
+		address: strings.TrimPrefix(server.URL, "http://"),
+		env:     []string{"AWS_ACCESS_KEY_ID=" + server.Key.ID, "AWS_SECRET_ACCESS_KEY=" + server.Key.Secret},
 		place: func(address string) string {
-			return "s3://" + bucket + "/app?region=us-east-1&endpoint=" + url.QueryEscape("http://"+address)
+			return "s3://" + bucket.Name + "/" + prefix + "?region=us-east-1&endpoint=" + url.QueryEscape("http://"+address)
 		},
 		small:    "&part_size=8MiB&concurrency=4",
 		inFlight: 4 * 8 << 20,
@@ -67,18 +74,11 @@ func minIO(t *testing.T) remote {
 		left: func() []string {
 			var left []string
 			for _, name := range files(parts) {
-				left = append(left, "multipart: "+name)
+				left = append(left, "parts: "+name)
 			}
-			return append(left, orphans(filepath.Join(dir, bucket, "app"))...)
+			return append(left, orphans(inBucket(dir, bucket.Name))...)
 		},
-		objects: func() (keys []string) {
-			for _, name := range files(filepath.Join(dir, bucket)) {
-				if key, ok := strings.CutSuffix(name, "/xl.meta"); ok {
-					keys = append(keys, key)
-				}
-			}
-			return keys
-		},
+		objects: func() []string { return inBucket(dir, bucket.Name) },
 		purge: func() {
 			deleted, _ := filepath.Glob(filepath.Join(trash, "*"))
 			for _, path := range deleted {
@@ -93,17 +93,84 @@ func minIO(t *testing.T) remote {
 	}
 }
 
-// orphans are archives without metadata, in a tree with a folder for each object.
-func orphans(dir string) (left []string) {
-	metas := map[string]bool{}
-	entries, _ := os.ReadDir(filepath.Join(dir, "meta"))
-	for _, e := range entries {
-		metas[strings.TrimSuffix(e.Name(), ".json")] = true
+func azurite(t *testing.T) remote {
+	t.Helper()
+	dir := t.TempDir() // it keeps what was deleted, which memory has no room for
+	server := emulator.StartAzuriteIn(t, dir)
+	container, err := server.MakeContainer(t.Context(), "tests")
+	if err != nil {
+		t.Fatal(err)
 	}
-	entries, _ = os.ReadDir(filepath.Join(dir, "data"))
-	for _, e := range entries {
-		if id, _, _ := strings.Cut(e.Name(), "."); !metas[id] {
-			left = append(left, "archive: "+e.Name())
+	return remote{
+		address: server.Address,
+		env:     []string{"AZURE_STORAGE_KEY=" + emulator.AzuriteKey},
+		place: func(address string) string {
+			return "azblob://" + container.Name + "/" + prefix + "?endpoint=" + url.QueryEscape("http://"+address+"/"+emulator.AzuriteAccount)
+		},
+		small:    "&part_size=8MiB&concurrency=4",
+		inFlight: 4 * 8 << 20,
+		commit:   func(q fault.Request) bool { return strings.Contains(q.Target, "comp=blocklist") && q.Method == "PUT" },
+		metadata: func(q fault.Request) bool { return q.Method == "PUT" && strings.Contains(q.Target, "%2Fmeta%2F") },
+		held: func() int64 {
+			n, err := container.Staged(context.Background(), prefix)
+			if err != nil {
+				t.Error(err)
+			}
+			return n
+		},
+		left:    func() []string { return left(t, container) },
+		objects: func() []string { return objects(t, container) },
+		purge:   func() {},
+		stop:    func() { server.Stop() },
+		start: func() string {
+			server = emulator.StartAzuriteIn(t, dir)
+			return server.Address
+		},
+	}
+}
+
+// inBucket are the keys of the objects of a bucket of MinIO, a folder for each.
+func inBucket(dir, bucket string) (keys []string) {
+	for _, name := range files(filepath.Join(dir, bucket)) {
+		if key, ok := strings.CutSuffix(name, "/xl.meta"); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// objects are the keys of all that a place holds but parts.
+func objects(t *testing.T, raw conformance.Raw) (keys []string) {
+	t.Helper()
+	all, err := raw.List(context.Background(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range all {
+		keys = append(keys, prefix+"/"+key)
+	}
+	return keys
+}
+
+// left are the keys of what a place holds that belongs to no backup.
+func left(t *testing.T, raw conformance.Raw) (left []string) {
+	t.Helper()
+	parts, err := raw.Leftovers(context.Background(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range parts {
+		left = append(left, "parts: "+name)
+	}
+	return append(left, orphans(objects(t, raw))...)
+}
+
+// orphans are archives without metadata.
+func orphans(keys []string) (left []string) {
+	for _, key := range keys {
+		above, name, isData := strings.Cut(key, "data/")
+		if id, _, _ := strings.Cut(name, "."); isData && !slices.Contains(keys, above+"meta/"+id+".json") {
+			left = append(left, "archive: "+key)
 		}
 	}
 	return left
@@ -126,10 +193,10 @@ func memoryDir(t *testing.T) string {
 
 // each runs a test at every remote.
 func each(t *testing.T, test func(h *host, r remote)) {
-	for _, r := range remotes(t) {
+	for _, r := range remotes {
 		t.Run(r.name, func(t *testing.T) {
-			h := &host{T: t, dir: memoryDir(t), env: r.env}
-			test(h, r)
+			server := r.start(t)
+			test(&host{T: t, dir: memoryDir(t), env: server.env}, server)
 		})
 	}
 }

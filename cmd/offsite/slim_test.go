@@ -8,7 +8,12 @@ import (
 )
 
 // libraries are what the agents link besides themselves, by the beginning of a path.
-var libraries = map[string]string{"s3": "github.com/aws/"}
+var libraries = map[string]string{
+	"azure": "github.com/Azure/",
+	"gcs":   "cloud.google.com/go/storage",
+	"s3":    "github.com/aws/",
+	"sftp":  "github.com/pkg/sftp",
+}
 
 // A build with a choice of agents links those, and nothing of the others.
 func TestSlim(t *testing.T) {

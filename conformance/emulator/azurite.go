@@ -10,11 +10,15 @@ import (
 	"net"
 	"os/exec"
 	"strings"
+	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 
 	"github.com/offsite-backup/offsite/conformance"
 )
@@ -69,6 +73,15 @@ func StartAzurite(ctx context.Context, dir string, env ...string) (*Azurite, err
 	return a, nil
 }
 
+// StartAzuriteIn is StartAzurite for one test alone, with a folder that it chose.
+func StartAzuriteIn(tb testing.TB, dir string) *Azurite {
+	tb.Helper()
+	a, err := StartAzurite(tb.Context(), dir)
+	must(tb, err)
+	tb.Cleanup(a.Stop)
+	return a
+}
+
 func (a *Azurite) ready(ctx context.Context) error {
 	c, err := a.container("none")
 	if err == nil {
@@ -103,6 +116,14 @@ func (a *Azurite) MakeContainer(ctx context.Context, name string) (Container, er
 		_, err = c.Create(ctx, nil)
 	}
 	return Container{c, name}, err
+}
+
+// SAS is a shared access signature of the container with rights, for the day before a
+// time. It is the part of a URL after the question mark.
+func (c Container) SAS(rights sas.ContainerPermissions, until time.Time) (string, error) {
+	signed, err := c.client.GetSASURL(rights, until, &container.GetSASURLOptions{StartTime: to.Ptr(until.Add(-24 * time.Hour))})
+	_, query, _ := strings.Cut(signed, "?")
+	return query, err
 }
 
 // Put makes or replaces a blob.
@@ -156,6 +177,25 @@ func (c Container) Leftovers(ctx context.Context, ns conformance.Namespace) (lef
 		}
 	}
 	return left, err
+}
+
+// Staged is how many bytes there are in blocks below a namespace that are not
+// committed.
+func (c Container) Staged(ctx context.Context, ns conformance.Namespace) (n int64, err error) {
+	keys, err := c.Leftovers(ctx, ns)
+	if err != nil {
+		return 0, err
+	}
+	for _, key := range keys {
+		list, err := c.client.NewBlockBlobClient(below(ns)+key).GetBlockList(ctx, blockblob.BlockListTypeUncommitted, nil)
+		if err != nil && !bloberror.HasCode(err, bloberror.BlobNotFound) {
+			return 0, err
+		}
+		for _, b := range list.UncommittedBlocks {
+			n += *b.Size
+		}
+	}
+	return n, nil
 }
 
 func (c Container) list(ctx context.Context, ns conformance.Namespace, include container.ListBlobsInclude) (all []string, err error) {

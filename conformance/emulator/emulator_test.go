@@ -13,8 +13,10 @@ func TestVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if line := "\nMINIO_VERSION := " + minioVersion + "\n"; !strings.Contains(string(makefile), line) {
-		t.Errorf("the Makefile does not say %q", line)
+	for name, version := range map[string]string{"MINIO": minioVersion, "AZURITE": azuriteVersion} {
+		if line := "\n" + name + "_VERSION := " + version + "\n"; !strings.Contains(string(makefile), line) {
+			t.Errorf("the Makefile does not say %q", line)
+		}
 	}
 }
 

@@ -1,0 +1,63 @@
+package azure
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
+
+	"github.com/offsite-backup/offsite/conformance/prove"
+	"github.com/offsite-backup/offsite/core"
+)
+
+// Of each right that is missing, the examination says which it is, in the words of
+// roles and of signatures.
+func TestExamineRights(t *testing.T) {
+	const blobs = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/"
+	const r, w, l, d = blobs + "read, or r of a SAS", blobs + "write, or w of a SAS", blobs + "read, or l of a SAS", blobs + "delete, or d of a SAS"
+	server := azurite.Get(t)
+	for name, test := range map[string]struct {
+		less func(*sas.ContainerPermissions)
+		want map[string]string
+	}{
+		"nothing": {func(*sas.ContainerPermissions) {}, map[string]string{}},
+		"read":    {func(p *sas.ContainerPermissions) { p.Read = false }, map[string]string{"write": "failed " + r, "read": "failed " + r, "list parts": "failed " + r, "find uploads": "failed " + r, "abort uploads": "warning " + r}},
+		"write":   {func(p *sas.ContainerPermissions) { p.Write, p.Create = false, false }, map[string]string{"write": "failed " + w, "write parts": "failed " + w}},
+		"list":    {func(p *sas.ContainerPermissions) { p.List = false }, map[string]string{"list": "failed " + l, "find uploads": "failed " + l}},
+		"delete":  {func(p *sas.ContainerPermissions) { p.Delete = false }, map[string]string{"delete": "note " + d, "abort uploads": "warning " + d}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			container := newContainer(t, server)
+			rights := everything
+			test.less(&rights)
+			a := prove.Open(t, signed(t, container, server.URL(), rights, time.Now().Add(time.Hour)), core.Env{})
+			test.want["settings"] = "note"
+			prove.Found(t, prove.Examined(t, a), test.want)
+		})
+	}
+}
+
+// What a container protects is said, and what it cannot.
+func TestExamineSettings(t *testing.T) {
+	for name, test := range map[string]struct {
+		options string
+		header  http.Header
+		want    core.Verdict
+	}{
+		"nothing":              {"", http.Header{}, core.VerdictOK},
+		"may lock":             {"", http.Header{"X-Ms-Immutable-Storage-With-Versioning-Enabled": {"true"}}, core.VerdictNote},
+		"locks":                {"&lock=locked&lock_for=1d", http.Header{"X-Ms-Immutable-Storage-With-Versioning-Enabled": {"true"}}, core.VerdictOK},
+		"cannot lock":          {"&lock=locked&lock_for=1d", http.Header{}, core.VerdictFailed},
+		"a policy of its own":  {"", http.Header{"X-Ms-Has-Immutability-Policy": {"true"}}, core.VerdictNote},
+		"a hold of everything": {"", http.Header{"X-Ms-Has-Legal-Hold": {"true"}}, core.VerdictNote},
+	} {
+		s := driver(t, configured(t, "backups", elsewhere+test.options), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
+			return prove.Answer(q, http.StatusOK, test.header, ""), nil
+		})})
+		found, err := s.Settings(t.Context())
+		if err != nil || len(found) != 1 || found[0].Verdict != test.want || (found[0].Do != "") != (test.want == core.VerdictFailed) {
+			t.Errorf("%s: %+v, %v; want %s", name, found, err, test.want)
+		}
+	}
+}
