@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -124,9 +125,10 @@ func hasBody(q fault.Request) bool { return q.Length != 0 }
 func reads(q fault.Request) bool { return q.Method == "GET" }
 
 // readsArchive says whether a request is for an archive: its key stands in what is
-// asked for, perhaps with its slash escaped.
+// asked for, perhaps with its slash escaped. Google answers to the same method with
+// what is known of an object, where alt=json says so.
 func readsArchive(q fault.Request) bool {
-	return reads(q) && inData.MatchString(q.Target)
+	return reads(q) && inData.MatchString(q.Target) && !strings.Contains(q.Target, "alt=json")
 }
 
 var inData = regexp.MustCompile(`(?i)(\b|%2f)data(/|%2f)[0-9A-Za-z]`)
