@@ -10,6 +10,8 @@ MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
 MINIO := $(TOOLS)/minio-$(MINIO_VERSION)
 AZURITE_VERSION := 3.37.0
 AZURITE := $(TOOLS)/azurite-$(AZURITE_VERSION)
+FAKE_GCS_SERVER_VERSION := v1.56.1
+FAKE_GCS_SERVER := $(TOOLS)/fake-gcs-server-$(FAKE_GCS_SERVER_VERSION)
 RCLONE_VERSION := v1.76.0
 RCLONE := $(TOOLS)/rclone-$(RCLONE_VERSION)
 
@@ -65,7 +67,7 @@ vet:
 staticcheck: $(STATICCHECK)
 	$(STATICCHECK) ./...
 
-tools: sshd $(MINIO) $(AZURITE)
+tools: sshd $(MINIO) $(AZURITE) $(FAKE_GCS_SERVER)
 
 # OpenSSH's server comes with the system. As root on Debian it is installed, and kept
 # from being started for everybody.
@@ -83,6 +85,9 @@ $(MINIO):
 # A program of Node.js, which is no file but a folder.
 $(AZURITE):
 	rm -rf $@.new && npm install --silent --no-audit --no-fund --prefix $@.new azurite@$(AZURITE_VERSION) && mv $@.new $@
+
+$(FAKE_GCS_SERVER):
+	$(call install,github.com/fsouza/fake-gcs-server@$(FAKE_GCS_SERVER_VERSION))
 
 $(STATICCHECK):
 	$(call install,honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION))
