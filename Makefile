@@ -50,7 +50,7 @@ crash: tools
 	CI=true OFFSITE_CRASH_POINTS=60 $(GO) test -count=1 -timeout=20m -v -run='^TestCrash$$' ./cmd/offsite
 
 # On a machine that does nothing else.
-bench: build $(MINIO) $(RCLONE)
+bench: build $(MINIO) $(AZURITE) $(RCLONE)
 	$(GO) run ./bench -offsite ./offsite -rclone $(RCLONE)
 
 check: fmt vet staticcheck

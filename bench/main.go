@@ -15,19 +15,21 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 )
 
 func main() {
 	var b bench
+	only := flag.String("only", "", "measure at this `place` alone, by a part of its title; none means all")
 	flag.Int64Var(&b.size, "mib", 1024, "size of the archive in `MiB`")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each contender runs; the median counts")
 	flag.StringVar(&b.dir, "dir", "/dev/shm", "where source, server and target lie; best in memory")
 	flag.StringVar(&b.offsite, "offsite", "./offsite", "the built program")
-	flag.StringVar(&b.rclone, "rclone", "rclone", "rclone, to compare with")
+	flag.StringVar(&b.rcloneProgram, "rclone", "rclone", "rclone, to compare with")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := b.run(ctx); err != nil {
+	if err := b.run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
@@ -36,13 +38,15 @@ func main() {
 
 // A bench is one run of all contenders.
 type bench struct {
-	size            int64 // MiB
-	rounds          int
-	dir             string
-	offsite, rclone string
+	size          int64 // MiB
+	rounds        int
+	dir           string
+	source        string // the file that is sent
+	offsite       string
+	rcloneProgram string
 }
 
-func (b bench) run(ctx context.Context) (err error) {
+func (b bench) run(ctx context.Context, only string) (err error) {
 	if b.offsite, err = filepath.Abs(b.offsite); err != nil {
 		return err
 	}
@@ -50,18 +54,30 @@ func (b bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
-	source := filepath.Join(b.dir, "archive.bin")
-	if err := random(source, b.size<<20); err != nil {
+	b.source = filepath.Join(b.dir, "archive.bin")
+	if err := random(b.source, b.size<<20); err != nil {
 		return err
 	}
+	fmt.Printf("%d MiB, medians of %d rounds in turn\n\n", b.size, b.rounds)
+	for _, p := range places {
+		if !strings.Contains(p.title, only) {
+			continue
+		}
+		if err := b.measure(ctx, p); err != nil {
+			return fmt.Errorf("%s: %w", p.title, err)
+		}
+	}
+	return nil
+}
+
+func (b bench) measure(ctx context.Context, p place) error {
 	var up, down table
 	for round := range b.rounds {
-		if err := b.s3(ctx, round, source, &up, &down); err != nil {
+		if err := b.at(ctx, p, round, &up, &down); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%d MiB, medians of %d rounds in turn\n\n", b.size, b.rounds)
-	up.print(os.Stdout, "S3 (MinIO), up")
-	down.print(os.Stdout, "S3 (MinIO), down")
+	up.print(os.Stdout, p.title+", up")
+	down.print(os.Stdout, p.title+", down")
 	return nil
 }

@@ -26,12 +26,18 @@ type usage struct {
 }
 
 func (t *table) add(name string, u usage) {
+	r := t.know(name)
+	r.runs = append(r.runs, u)
+}
+
+// know is the row of a name, the last one if it is new.
+func (t *table) know(name string) *row {
 	i := slices.IndexFunc(t.rows, func(r *row) bool { return r.name == name })
 	if i < 0 {
 		i = len(t.rows)
 		t.rows = append(t.rows, &row{name: name})
 	}
-	t.rows[i].runs = append(t.rows[i].runs, u)
+	return t.rows[i]
 }
 
 // print writes the table with ratios to the wall time of the first two rows: the

@@ -49,7 +49,8 @@ func (l *link) begin(h hit) bool {
 // way passes one direction, and tells its end on.
 func (l *link) way(s *stream, b body, to net.Conn, count *atomic.Int64) {
 	s.count = count
-	switch err := b.each(io.Discard, s); {
+	err := l.across(s, b)
+	switch {
 	case errors.Is(err, errCut):
 		_ = closeWrite(to)                // it may be gone
 		_, _ = io.Copy(io.Discard, b.src) // so that the other way goes on and nothing is reset
@@ -58,6 +59,19 @@ func (l *link) way(s *stream, b body, to net.Conn, count *atomic.Int64) {
 	default:
 		_ = closeWrite(to) // it may be gone
 	}
+}
+
+// across passes the bytes of one direction, over as long a way as there is.
+func (l *link) across(s *stream, b body) error {
+	distance := l.proxy.options.RoundTrip / 2
+	if distance == 0 {
+		return b.each(io.Discard, s)
+	}
+	f := newFar(l, s.to, distance)
+	s.to = f
+	go f.deliver() // until end
+	defer f.end()
+	return b.each(io.Discard, s)
 }
 
 // closeWrite says that no more bytes come.

@@ -125,3 +125,35 @@ func TestTLS(t *testing.T) {
 		}
 	}
 }
+
+// Over a long way each byte comes late, and all come.
+func TestRoundTrip(t *testing.T) {
+	const far = 200 * time.Millisecond
+	p := start(t, fault.Options{Upstream: echo(t).Addr().String(), Opaque: true, RoundTrip: far})
+	begin := time.Now()
+	if got, err := say(p.Addr()); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if took := time.Since(begin); took < far {
+		t.Errorf("there and back in %v", took)
+	}
+}
+
+// A proxy that is closed delivers nothing any more.
+func TestRoundTripEnds(t *testing.T) {
+	p := start(t, fault.Options{Upstream: echo(t).Addr().String(), Opaque: true, RoundTrip: time.Hour})
+	ended := make(chan error)
+	go func() {
+		_, err := say(p.Addr())
+		ended <- err
+	}()
+	for p.Counts().Opened == 0 {
+		if t.Context().Err() != nil {
+			return
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	<-ended
+}

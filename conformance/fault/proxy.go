@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Options say what a Proxy stands before.
@@ -15,6 +16,10 @@ type Options struct {
 	Upstream string      // host:port of the server, plain; see Proxy.Forward
 	Opaque   bool        // it does not speak HTTP
 	TLS      *tls.Config // towards the client; nil means plain. See NewIdentity.
+
+	// RoundTrip is how far away the server of an opaque proxy is: each byte takes half
+	// of it, and many are on their way at once.
+	RoundTrip time.Duration
 }
 
 // A Proxy passes connections on to one server. It is safe for concurrent use.
