@@ -14,7 +14,8 @@ type Case struct {
 	Clause string  // the sentence of package core that it checks
 	Why    string  // what an agent without it does to people
 
-	run func(*trial)
+	run    func(*trial)
+	opaque func(*trial) // run, where Wire.Opaque; nil where the case cannot be tried so
 }
 
 // Name is the name of its subtest.
@@ -36,5 +37,10 @@ func Cases() []Case {
 		integrity(), list(), pages(), failures(), cancel(), concurrency(), names(), isolation(), interop(),
 		wireFaults(), wireTimes(), wireLeaks(), wireBytes(), wireAnswers(), wireTrust())
 	slices.SortStableFunc(all, func(a, b Case) int { return cmp.Compare(a.ID, b.ID) })
-	return append(all, judgement()...)
+	all = append(all, judgement()...)
+	opaque := opaqueRuns()
+	for i := range all {
+		all[i].opaque = opaque[all[i].ID]
+	}
+	return all
 }

@@ -128,7 +128,14 @@ func (s *suite) lacks(c Case) (verdict, bool) {
 		MeansAnswers: s.target.Wire.has(anyAnswer), MeansClock: s.target.Wire.has(clockAnswer),
 		MeansLateError: s.target.Wire.has(Answer.late),
 	}
+	opaque := s.target.Wire.opaque() && slices.Contains(c.Needs, MeansWire)
+	if opaque && c.opaque == nil {
+		return verdict{status: NotApplicable, observed: string(MeansWire) + ": it is about HTTP, which this server does not speak"}, true
+	}
 	for _, m := range c.Needs {
+		if opaque && (m == MeansAnswers || m == MeansClock || m == MeansLateError) {
+			continue
+		}
 		if why := s.target.Lacks[m]; why != "" {
 			return verdict{status: NotApplicable, observed: string(m) + ": " + why}, true
 		}

@@ -46,7 +46,7 @@ type Target struct {
 	Modes func(ctx context.Context, ns Namespace) (map[string]fs.FileMode, error)
 
 	// Wire is how the agent reaches its server over a network. All its fields are
-	// needed.
+	// needed, unless it is Opaque.
 	Wire *Wire
 
 	// Secrets are those that the agent was opened with.
@@ -110,6 +110,11 @@ type Wire struct {
 	// Server is where the server listens for plain HTTP, as host:port.
 	Server string
 
+	// Opaque says that Server speaks something else than HTTP, which the suite does not
+	// understand: all that it sees are connections and bytes. Of this, Open is the only
+	// other field that is needed then.
+	Opaque bool
+
 	// Open is Target.Open, and all that the agent asks goes to address, a host:port,
 	// in the stead of the server. The suite sets env.Patience.
 	Open func(ctx context.Context, ns Namespace, env core.Env, address string) (core.Agent, error)
@@ -143,7 +148,13 @@ const (
 
 // whole says whether everything of it is given.
 func (w *Wire) whole() bool {
-	if w == nil || w.Server == "" || w.Open == nil || w.OpenTLS == nil || w.Page == nil {
+	if w == nil || w.Server == "" || w.Open == nil {
+		return false
+	}
+	if w.Opaque {
+		return true
+	}
+	if w.OpenTLS == nil || w.Page == nil {
 		return false
 	}
 	for _, p := range []BadPage{CutPage, RepeatedPage, EmptyPage, BrokenPage} {

@@ -47,6 +47,9 @@ type trial struct {
 }
 
 func (s *suite) newTrial(ctx context.Context, c Case) *trial {
+	if s.target.Wire.opaque() && c.opaque != nil {
+		c.run = c.opaque
+	}
 	return &trial{Case: c, suite: s, ctx: ctx, random: rand.New(rand.NewPCG(s.seed, hashOf(c.ID))), now: time.Now}
 }
 

@@ -208,13 +208,16 @@ func (t *trial) eventually(what string, is func() (bool, string)) {
 
 // abandoned leaves reads at their first bytes. What comes of the rest is counted
 // until nothing comes any more.
-func abandoned(t *trial) {
+func abandoned(t *trial) { abandonedIn(t, reads) }
+
+// abandonedIn is abandoned, where match knows the requests that read.
+func abandonedIn(t *trial, match func(fault.Request) bool) {
 	const rate = 8 << 20
 	ns := t.place()
 	s := t.stored(t.open(ns), max(12<<20, 3*t.target.Limits.PartSize))
-	w := t.wired(ns, steady)
 	for range 3 {
-		r := w.arm(&fault.Rule{Match: reads, Times: fault.Always, Fault: fault.SlowDown(rate)})
+		w := t.wired(ns, steady)
+		r := w.arm(&fault.Rule{Match: match, Times: fault.Always, Fault: fault.SlowDown(rate)})
 		before := w.proxy.Counts().Down
 		t.did("a read of %d bytes is left at its first", s.size)
 		t.leave(w, s)
@@ -233,8 +236,7 @@ func abandoned(t *trial) {
 			t.fail("the rest of an archive that is left is not fetched", "%d of %d bytes", got, s.size)
 		}
 	}
-	w.proxy.Arm()
-	t.same(w, s)
+	t.same(t.open(ns), s)
 }
 
 // requestBudget counts the requests of calls on which nothing fails.

@@ -116,7 +116,10 @@ func (t *trial) stall(ns Namespace, c stalled, s *source, times int) {
 
 // slowAlive moves an archive up and down so slowly that each takes three times as
 // long as a stall may.
-func slowAlive(t *trial) {
+func slowAlive(t *trial) { slowAliveIn(t, readsArchive, hasBody) }
+
+// slowAliveIn is slowAlive, where read and write know the requests that move archives.
+func slowAliveIn(t *trial, read, write func(fault.Request) bool) {
 	const stall, takes = time.Second, 3
 	ns := t.place()
 	down := t.target.Limits.PartSize
@@ -124,7 +127,7 @@ func slowAlive(t *trial) {
 	patience := core.Patience{Stall: stall, Retry: 2 * time.Second}
 	w := t.wired(ns, patience)
 	r := w.arm(&fault.Rule{
-		Match: readsArchive, Times: fault.Always, Fault: fault.SlowDown(s.size / takes),
+		Match: read, Times: fault.Always, Fault: fault.SlowDown(s.size / takes),
 	})
 	t.slowly("a read", takes*stall/2, r, func() error {
 		got, err := t.whole(w, s.draft.ID)
@@ -138,7 +141,7 @@ func slowAlive(t *trial) {
 	const rate = 1 << 20
 	up := t.source(takes * rate)
 	w = t.wired(ns, patience)
-	r = w.arm(&fault.Rule{Match: hasBody, Times: fault.Always, Fault: fault.SlowUp(rate)})
+	r = w.arm(&fault.Rule{Match: write, Times: fault.Always, Fault: fault.SlowUp(rate)})
 	t.slowly("an upload", takes*stall/2, r, func() error { return t.upload(t.ctx, w, up) })
 	t.sameQuietly(t.open(ns), up)
 }

@@ -89,7 +89,12 @@ func target(t testing.TB, server *emulator.SFTP) conformance.Target {
 		Raw:     dir,
 		Modes:   dir.Modes,
 		Secrets: []string{string(key)},
-		Lacks:   map[conformance.Means]string{conformance.MeansWire: "SFTP is no HTTP"},
+		Wire: &conformance.Wire{
+			Server: server.Address, Opaque: true,
+			Open: func(_ context.Context, ns conformance.Namespace, env core.Env, address string) (core.Agent, error) {
+				return open(ns, env, address, nil)
+			},
+		},
 		Crash: func(task string) *exec.Cmd {
 			where, err := json.Marshal(server)
 			if err != nil {

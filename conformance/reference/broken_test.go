@@ -18,6 +18,8 @@ type mutant struct {
 	also  []string // cases that touch the same behaviour, and may find it too
 	racy  bool     // whether what is observed changes from run to run
 	with  func(*rig)
+
+	opaque bool // whether the suite is not told how its server speaks
 }
 
 // A rig is the reference's target, taken apart: what a mutant changes of it.

@@ -29,6 +29,7 @@ func (m mutant) check(t *testing.T, selected func(conformance.Case) bool) confor
 	whole := served(t, place, place.do)
 	whole.Crash = served(t, place, r.below(place.do)).Crash // a child is as broken as its parent
 	broken := r.target(place, whole)
+	broken.Wire.Opaque = m.opaque
 	broken.Select, broken.Seed = selected, mutantSeed
 	return conformance.Check(context.Background(), broken)
 }

@@ -40,13 +40,15 @@ func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart,
 	return m, nil
 }
 
-// begin makes the partial file. Nobody goes on with an upload that has no record.
+// begin makes the partial file. Nobody goes on with an upload that has no record. One
+// that is there is of this upload: the token is random, and the answer to an earlier
+// try may have been lost.
 func (s *Store) begin(ctx context.Context, key, token string) (*multipart, error) {
 	if err := s.mkdir(ctx, tmpDir); err != nil {
 		return nil, err
 	}
 	m := s.upload(ctx, key, token)
-	if err := s.create(ctx, m.partial()); err != nil {
+	if err := s.create(ctx, m.partial()); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, s.fail(ctx, err)
 	}
 	info, err := s.lstat(ctx, m.partial())
