@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/offsite-backup/offsite/conformance/fault"
@@ -91,6 +92,7 @@ func answersLostAnywhere(t *trial) {
 	for _, e := range []errand{small, t.deleting()} {
 		each := t.moves(e, down)
 		t.did("%s, reset %d times along what is answered, of %d bytes", e.what, steps, each)
+		var fired atomic.Int32
 		sources := make([]*source, steps)
 		for i := range sources {
 			sources[i] = e.prepare()
@@ -99,12 +101,17 @@ func answersLostAnywhere(t *trial) {
 			w := t.wired(e.ns, steady)
 			r := w.arm(&fault.Rule{Fault: fault.ResetDown(each * int64(i) / steps)})
 			err := e.do(w, sources[i])
-			t.fired(r, "at "+e.what)
+			if r.Fired() > 0 {
+				fired.Add(1)
+			}
 			if err != nil {
 				t.kind(err, core.ErrUnavailable)
 			}
 			e.after(sources[i], err)
 		})
+		if n := fired.Load(); n < steps/2 { // of several connections, one may carry little
+			t.inconclusive("fault: resets", fmt.Sprintf("most of %d resets happen", steps), "%d did", n)
+		}
 	}
 }
 

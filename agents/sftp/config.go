@@ -107,9 +107,9 @@ func (c *Config) Place() string {
 	} else if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	dir := c.Dir
+	dir := c.dir()
 	if !path.IsAbs(dir) {
-		dir = "/~/" + c.dir()
+		dir = "/~/" + dir
 	}
 	return name + ":" + c.User + "@" + host + strings.TrimSuffix(dir, "/.")
 }

@@ -214,10 +214,13 @@ func (c *conn) do(ctx context.Context, f func() error) error {
 	}
 	select {
 	case <-c.gone:
-		return core.Errorf(core.ErrUnavailable, "%w: %w", errLost, c.why)
+		return core.Errorf(core.ErrUnavailable, "%w: %v", errLost, c.why)
 	default:
-		return err
 	}
+	if errors.Is(err, io.EOF) { // what a library says of a channel that is closed; nobody is to take it for the end of a file
+		return core.Errorf(core.ErrUnavailable, "%w: the server ended it", errLost)
+	}
+	return err
 }
 
 func (c *conn) overdue(op *operation) {

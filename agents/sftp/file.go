@@ -9,6 +9,7 @@ import (
 
 	"github.com/pkg/sftp"
 
+	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/filetree"
 )
 
@@ -68,7 +69,7 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (n int, err erro
 				return nil
 			}
 			if m == 0 {
-				return io.ErrUnexpectedEOF
+				return core.Errorf(core.ErrUnavailable, "the server gives %d bytes from %d, of a file of %d", n, off, info.Size())
 			}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -165,10 +166,13 @@ func (t *tree) chmod(err error) error {
 
 func (t *tree) Lstat(ctx context.Context, name string) (info fs.FileInfo, err error) {
 	err = t.on(ctx, "lstat", name, func(c *conn) (err error) {
-		if name == "." { // which may be a link
-			info, err = c.files.Stat(t.dir)
-		} else {
+		if name != "." {
 			info, err = c.files.Lstat(t.path(name))
+			return err
+		}
+		// The place may be a link. A file there is none: nothing could be in it.
+		if info, err = c.files.Stat(t.dir); err == nil && !info.IsDir() {
+			err = fmt.Errorf("it is no directory: %w", fs.ErrNotExist)
 		}
 		return err
 	})
