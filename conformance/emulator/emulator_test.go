@@ -13,7 +13,7 @@ func TestVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, version := range map[string]string{"MINIO": minioVersion, "AZURITE": azuriteVersion, "FAKE_GCS_SERVER": fakeGCSServerVersion} {
+	for name, version := range map[string]string{"MINIO": minioVersion, "AZURITE": azuriteVersion, "FAKE_GCS_SERVER": FakeGCSServerVersion} {
 		if line := "\n" + name + "_VERSION := " + version + "\n"; !strings.Contains(string(makefile), line) {
 			t.Errorf("the Makefile does not say %q", line)
 		}

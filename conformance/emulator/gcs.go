@@ -20,8 +20,8 @@ import (
 	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
 )
 
-// fakeGCSServerVersion is the one that make builds.
-const fakeGCSServerVersion = "v1.56.1"
+// FakeGCSServerVersion is the one that make builds.
+const FakeGCSServerVersion = "v1.56.1"
 
 // A FakeGCS is a server of Google Cloud Storage in this process, on loopback.
 type FakeGCS struct {
@@ -97,7 +97,7 @@ func (g *FakeGCSServer) URL() string { return "http://" + g.Address }
 // answers. The caller stops it; where the system can, it ends with this process too.
 // ErrMissing says that it has to be built first.
 func StartFakeGCSServer(ctx context.Context, dir string, env ...string) (*FakeGCSServer, error) {
-	program, err := tool("fake-gcs-server", fakeGCSServerVersion)
+	program, err := tool("fake-gcs-server", FakeGCSServerVersion)
 	if err != nil {
 		return nil, err
 	}
