@@ -11,6 +11,7 @@ import (
 
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
 	"github.com/offsite-backup/offsite/conformance/fault"
 )
 
@@ -23,6 +24,7 @@ type remote struct {
 	small    string                      // options of the place: parts so small that there are many
 	inFlight int64                       // most bytes of such parts that are sent at once
 
+	opaque   bool                     // whether it speaks no HTTP, so that there are no requests to look at
 	commit   func(fault.Request) bool // whether a request makes an archive of its parts
 	metadata func(fault.Request) bool // whether one stores metadata
 
@@ -42,6 +44,8 @@ var remotes = []struct {
 }{
 	{"s3", minIO},
 	{"azure", azurite},
+	{"sftp", openSSH},
+	{"gcs", fakeGCS},
 }
 
 // prefix is that of the places.
@@ -129,6 +133,54 @@ func azurite(t *testing.T) remote {
 	}
 }
 
+func openSSH(t *testing.T) remote {
+	t.Helper()
+	dir := memoryDir(t)
+	server := emulator.StartSSHDIn(t, dir)
+	raw := conformance.Directory(server.Dir)
+	if err := os.Mkdir(raw.Path(prefix), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return remote{
+		address:  server.Address,
+		place:    func(address string) string { return server.URL(address, prefix) },
+		small:    "&part_size=8MiB&connections=4",
+		inFlight: 8 * 8 << 20,
+		opaque:   true,
+		held:     func() int64 { return written(raw.Path(prefix)) },
+		left:     func() []string { return left(t, raw) },
+		objects:  func() []string { return objects(t, raw) },
+		purge:    func() {},
+		stop:     func() { server.Stop() },
+		start: func() string {
+			server = emulator.StartSSHDIn(t, dir)
+			return server.Address
+		},
+	}
+}
+
+func fakeGCS(t *testing.T) remote {
+	t.Helper()
+	server := emulator.StartFakeGCSIn(t, memoryDir(t))
+	bucket := server.MakeBucket("tests", fakegcs.Bucket{})
+	return remote{
+		address: server.Address,
+		env:     []string{"GOOGLE_APPLICATION_CREDENTIALS=" + server.Credentials},
+		place: func(address string) string {
+			return "gs://" + bucket.Name + "/" + prefix + "?endpoint=" + url.QueryEscape("http://"+address)
+		},
+		small:    "&part_size=8MiB&concurrency=4",
+		inFlight: 4 * 8 << 20,
+		commit:   func(q fault.Request) bool { return strings.Contains(q.Target, "/compose") },
+		metadata: func(q fault.Request) bool { return q.Method == "POST" && strings.Contains(q.Target, "meta%2F") },
+		held:     server.Held,
+		left:     func() []string { return left(t, bucket) },
+		objects:  func() []string { return objects(t, bucket) },
+		purge:    func() {},
+		stop:     server.Stop,
+	}
+}
+
 // inBucket are the keys of the objects of a bucket of MinIO, a folder for each.
 func inBucket(dir, bucket string) (keys []string) {
 	for _, name := range files(filepath.Join(dir, bucket)) {
@@ -147,9 +199,16 @@ func objects(t *testing.T, raw conformance.Raw) (keys []string) {
 		t.Fatal(err)
 	}
 	for _, key := range all {
-		keys = append(keys, prefix+"/"+key)
+		if !strings.HasPrefix(key, "tmp/") { // where parts are
+			keys = append(keys, prefix+"/"+key)
+		}
 	}
 	return keys
+}
+
+// archived says whether a place holds an archive.
+func (r remote) archived() bool {
+	return slices.ContainsFunc(r.objects(), func(key string) bool { return strings.Contains(key, "/data/") })
 }
 
 // left are the keys of what a place holds that belongs to no backup.
@@ -203,7 +262,7 @@ func each(t *testing.T, test func(h *host, r remote)) {
 
 func (h *host) proxy(r remote) *fault.Proxy {
 	h.Helper()
-	p, err := fault.Start(fault.Options{Upstream: r.address})
+	p, err := fault.Start(fault.Options{Upstream: r.address, Opaque: r.opaque})
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
@@ -60,6 +61,15 @@ func StartFakeGCS(_ context.Context, dir string, _ ...string) (*FakeGCS, error) 
 	}
 	go func() { _ = g.http.Serve(l) }() // until Stop
 	return g, nil
+}
+
+// StartFakeGCSIn is StartFakeGCS for one test alone, with a folder that it chose.
+func StartFakeGCSIn(tb testing.TB, dir string) *FakeGCS {
+	tb.Helper()
+	g, err := StartFakeGCS(tb.Context(), dir)
+	must(tb, err)
+	tb.Cleanup(g.Stop)
+	return g
 }
 
 // Stop ends the server and what it holds open.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -54,6 +55,15 @@ func StartSSHDFor(ctx context.Context, dir, user string, env ...string) (*SSHD, 
 		return nil, fmt.Errorf("sshd: %w", err)
 	}
 	return s, nil
+}
+
+// StartSSHDIn is StartSSHD for one test alone, with a folder that it chose.
+func StartSSHDIn(tb testing.TB, dir string) *SSHD {
+	tb.Helper()
+	s, err := StartSSHD(tb.Context(), dir)
+	must(tb, err)
+	tb.Cleanup(s.Stop)
+	return s
 }
 
 // sshdProgram is where the server lies, which wants to be started by its whole path.
