@@ -66,7 +66,7 @@ func invisible(t *trial) {
 		t.did("the source stops %s", at(off, size))
 		ended := make(chan error, 1)
 		go func() { ended <- t.upload(t.ctx, a, s) }()
-		until(t, "the agent reads so far", reached)
+		t.reads(reached, ended)
 		for _, looks := range []core.Agent{a, other} {
 			t.absent(looks, s.draft.ID)
 		}
@@ -203,7 +203,7 @@ func (t *trial) cancelled(a core.Agent, s *source, reached <-chan struct{}) {
 	cause := errors.New("the suite cancelled it")
 	ended := make(chan error, 1)
 	go func() { ended <- t.upload(ctx, a, s) }()
-	until(t, "the agent reads so far", reached)
+	t.reads(reached, ended)
 	cancel(cause)
 	t.within("a cancelled upload", func() {
 		if err := until(t, "the upload ends", ended); !errors.Is(err, cause) {
@@ -232,7 +232,7 @@ func attemptRace(t *trial) {
 		t.did("attempt 1 stalls in the middle, attempt 2 of the same goes through, attempt 1 ends with: %v", end)
 		ended := make(chan error, 1)
 		go func() { ended <- t.upload(ctx, one, first) }()
-		until(t, "attempt 1 reads so far", reached)
+		t.reads(reached, ended)
 		second := sourceOf(first.draft.ID, first.draft.Created, first.content)
 		done := make(chan error, 1)
 		go func() { done <- t.upload(t.ctx, two, second) }()

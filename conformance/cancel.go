@@ -130,7 +130,7 @@ func closeInFlight(t *trial) {
 	t.did("Close while an upload waits for its source")
 	ended := make(chan error, 1)
 	go func() { ended <- t.upload(t.ctx, a, s) }()
-	until(t, "the agent reads so far", reached)
+	t.reads(reached, ended)
 	t.within("Close", func() { t.close(a, "Close") })
 	t.within("an upload whose agent is closed", func() { t.kind(until(t, "the upload ends", ended), core.ErrClosed) })
 	fresh := t.open(ns)

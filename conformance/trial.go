@@ -190,6 +190,19 @@ func until[T any](t *trial, what string, c <-chan T) T {
 	}
 }
 
+// reads waits until an upload has read so far as the suite lets it. One that ends
+// before does not.
+func (t *trial) reads(reached <-chan struct{}, ended <-chan error) {
+	const expected = "the agent reads so far"
+	select {
+	case err := <-ended:
+		t.fail(expected, "the upload has ended: %v", err)
+	case <-reached:
+	case <-t.ctx.Done():
+		t.inconclusive("wait", expected, "it did not happen")
+	}
+}
+
 // place makes a fresh namespace.
 func (t *trial) place() Namespace {
 	t.mu.Lock()
