@@ -191,7 +191,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.runCommand(), a.recoverCommand(), a.initCommand(), a.configCommand(),
 		a.backupCommand(), a.listCommand(), a.showCommand(), a.lsCommand(), a.catCommand(),
 		a.restoreCommand(), a.uploadCommand(), a.downloadCommand(), a.deleteCommand(),
-		a.doctorCommand(), a.agentsCommand(), a.versionCommand(),
+		a.doctorCommand(), a.agentsCommand(), a.scaffoldCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
