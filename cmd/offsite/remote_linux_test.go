@@ -28,10 +28,13 @@ type remote struct {
 	commit   func(fault.Request) bool // whether a request makes an archive of its parts
 	metadata func(fault.Request) bool // whether one stores metadata
 
+	raw     conformance.Raw // the place, seen by another client
 	held    func() int64    // bytes of parts that the server holds
 	left    func() []string // what it holds that belongs to no backup
 	objects func() []string // keys of all that it holds but parts
 	purge   func()          // takes from it what was deleted, where it keeps that
+
+	settings *emulator.SFTP // of a server of SFTP
 
 	stop  func()                  // ends the server, which keeps what it holds
 	start func() (address string) // starts it again, elsewhere
@@ -74,6 +77,7 @@ func minIO(t *testing.T) remote {
 		inFlight: 4 * 8 << 20,
 		commit:   func(q fault.Request) bool { return q.Method == "POST" && strings.Contains(q.Target, "uploadId=") },
 		metadata: func(q fault.Request) bool { return q.Method == "PUT" && strings.Contains(q.Target, "/meta/") },
+		raw:      bucket,
 		held:     func() int64 { return written(parts) },
 		left: func() []string {
 			var left []string
@@ -115,6 +119,7 @@ func azurite(t *testing.T) remote {
 		inFlight: 4 * 8 << 20,
 		commit:   func(q fault.Request) bool { return strings.Contains(q.Target, "comp=blocklist") && q.Method == "PUT" },
 		metadata: func(q fault.Request) bool { return q.Method == "PUT" && strings.Contains(q.Target, "%2Fmeta%2F") },
+		raw:      container,
 		held: func() int64 {
 			n, err := container.Staged(context.Background(), prefix)
 			if err != nil {
@@ -128,6 +133,8 @@ func azurite(t *testing.T) remote {
 		stop:    func() { server.Stop() },
 		start: func() string {
 			server = emulator.StartAzuriteIn(t, dir)
+			// One that is killed may have forgotten what it did in its last seconds.
+			container, _ = server.MakeContainer(context.Background(), container.Name) // it may be there
 			return server.Address
 		},
 	}
@@ -147,6 +154,8 @@ func openSSH(t *testing.T) remote {
 		small:    "&part_size=8MiB&connections=4",
 		inFlight: 8 * 8 << 20,
 		opaque:   true,
+		settings: server.SFTP,
+		raw:      raw,
 		held:     func() int64 { return written(raw.Path(prefix)) },
 		left:     func() []string { return left(t, raw) },
 		objects:  func() []string { return objects(t, raw) },
@@ -173,6 +182,7 @@ func fakeGCS(t *testing.T) remote {
 		inFlight: 4 * 8 << 20,
 		commit:   func(q fault.Request) bool { return strings.Contains(q.Target, "/compose") },
 		metadata: func(q fault.Request) bool { return q.Method == "POST" && strings.Contains(q.Target, "meta%2F") },
+		raw:      bucket,
 		held:     server.Held,
 		left:     func() []string { return left(t, bucket) },
 		objects:  func() []string { return objects(t, bucket) },
