@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +31,9 @@ var fake = emulator.Shared[*emulator.FakeGCS]{Start: emulator.StartFakeGCS}
 // TestMain is also the process that the suite kills.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if os.Getenv("XDG_CACHE_HOME") == "" { // where the servers are
+		os.Setenv("XDG_CACHE_HOME", filepath.Join(os.Getenv("HOME"), ".cache"))
+	}
 	for name, value := range environment {
 		os.Setenv(name, value)
 	}
@@ -63,16 +68,21 @@ const (
 )
 
 // TestGCS proves the agent by the common suite, with archives in parts.
-func TestGCS(t *testing.T) { suite(t, uploadAuto) }
+func TestGCS(t *testing.T) { suite(t, uploadAuto, nil) }
 
-// TestGCSInSessions proves it with archives that go up in one session each.
-func TestGCSInSessions(t *testing.T) { suite(t, uploadSession) }
+// TestGCSInSessions proves it with archives that go up in one session each. Left out are
+// a resume that remembers nothing, which a session cannot, and faults in the middle of
+// the first body, which is what a session is to become: see session_test.go.
+func TestGCSInSessions(t *testing.T) {
+	suite(t, uploadSession, func(c conformance.Case) bool { return !slices.Contains([]string{"D07", "J02", "J04", "K01"}, c.ID) })
+}
 
-func suite(t *testing.T, upload string) {
+func suite(t *testing.T, upload string, which func(conformance.Case) bool) {
 	server := fake.Get(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	of := suiteChild{server.URL(), bucket.Name, server.Credentials, upload}
 	target := of.target()
+	target.Select = which
 	target.Raw, target.Secrets = sessionBucket{bucket, server}, []string{secretOf(t, server.Credentials)}
 	target.Crash = func(task string) *exec.Cmd {
 		where, err := json.Marshal(of)

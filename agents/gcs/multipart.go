@@ -28,7 +28,8 @@ const tmp = "tmp/"
 const mostSources = 32
 
 // A composite is an archive whose parts are objects, of which one is composed at last.
-// The server's list says which there are: index and CRC-64 of a part stand in its name.
+// The server's list says which there are: index, CRC-64 and CRC32C of a part stand in its
+// name, and the last of them is what the server computes.
 type composite struct {
 	*store
 	key, token string
@@ -108,9 +109,25 @@ type piece struct {
 	sum        core.CRC64
 }
 
-func partName(index int, sum core.CRC64) string { return fmt.Sprintf("%05d-%016x", index, uint64(sum)) }
+// slot is what begins the name of a part, and the rest of it is what its bytes are.
+func slot(p object.Part) string { return fmt.Sprintf("%05d-%016x", p.Index, uint64(p.CRC64)) }
 
-var part = regexp.MustCompile(`^([0-9]{5})-([0-9a-f]{16})$`)
+func partName(p object.Part, crc crc32c) string { return fmt.Sprintf("%s-%08x", slot(p), uint32(crc)) }
+
+var partNames = regexp.MustCompile(`^([0-9]{5})-([0-9a-f]{16})-[0-9a-f]{8}$`)
+
+// part is the part that a piece is, unless it is none or has other bytes than its name
+// says.
+func (p piece) part() (object.Part, bool) {
+	words := partNames.FindStringSubmatch(p.name)
+	if words == nil || p.size == 0 {
+		return object.Part{}, false
+	}
+	index, _ := strconv.Atoi(words[1])            // five digits
+	sum, _ := strconv.ParseUint(words[2], 16, 64) // 16 of them
+	is := object.Part{Index: index, Size: p.size, CRC64: core.CRC64(sum)}
+	return is, partName(is, p.crc) == p.name
+}
 
 // pieces are all that there are.
 func (m *composite) pieces(ctx context.Context) (all []piece, err error) {
@@ -118,7 +135,10 @@ func (m *composite) pieces(ctx context.Context) (all []piece, err error) {
 		if err != nil {
 			return nil, err
 		}
-		crc, _ := parseCRC32C(item.Crc32c) // the whole is compared
+		crc, ok := parseCRC32C(item.Crc32c)
+		if !ok {
+			return nil, core.Errorf(core.ErrUnsupported, "the server tells no CRC32C of %s", item.Name)
+		}
 		all = append(all, piece{strings.TrimPrefix(item.Name, m.prefix+m.dir()), item.Generation, int64(item.Size), crc, 0})
 	}
 	return all, nil
@@ -127,10 +147,8 @@ func (m *composite) pieces(ctx context.Context) (all []piece, err error) {
 func (m *composite) Parts(ctx context.Context) (all []object.Part, err error) {
 	pieces, err := m.pieces(ctx)
 	for _, p := range pieces {
-		if words := part.FindStringSubmatch(p.name); words != nil && p.size > 0 {
-			index, _ := strconv.Atoi(words[1]) // five digits
-			sum, _ := strconv.ParseUint(words[2], 16, 64)
-			all = append(all, object.Part{Index: index, Size: p.size, CRC64: core.CRC64(sum)})
+		if is, ok := p.part(); ok {
+			all = append(all, is)
 		}
 	}
 	return all, err
@@ -143,13 +161,14 @@ func (m *composite) Put(ctx context.Context, p object.Part, body *io.SectionRead
 	if err != nil {
 		return err
 	}
+	key := m.dir() + partName(p, crc)
 	o := &raw.Object{
-		Name: m.prefix + m.dir() + partName(p.Index, p.CRC64), ContentType: contentType, Crc32c: crc.String(),
+		Name: m.prefix + key, ContentType: contentType, Crc32c: crc.String(),
 		StorageClass: m.config.StorageClass, // that of a part is the archive's
 	}
 	_, err = m.insert(ctx, o, body)
 	if errors.Is(err, core.ErrExists) || errors.Is(err, core.ErrDenied) { // as who may not replace it
-		if attrs, e := m.look(ctx, m.dir()+partName(p.Index, p.CRC64)); e == nil && attrs.Size == p.Size && crc32c(attrs.CRC32C) == crc {
+		if attrs, e := m.look(ctx, key); e == nil && attrs.Size == p.Size && crc32c(attrs.CRC32C) == crc {
 			return nil
 		}
 	}
@@ -165,11 +184,11 @@ func (m *composite) Commit(ctx context.Context, parts []object.Part) (object.Obj
 	}
 	var level []piece
 	for _, p := range parts {
-		h, ok := held[partName(p.Index, p.CRC64)]
+		h, ok := held[slot(p)]
 		if !ok {
 			return object.Object{}, core.Errorf(core.ErrNotFound, "part %d of %s is not there any more", p.Index, m.key)
 		}
-		if h.size != p.Size {
+		if is, ok := h.part(); !ok || is.Size != p.Size {
 			return object.Object{}, core.Errorf(core.ErrChanged, "part %d of %s is not there as it was sent", p.Index, m.key)
 		}
 		h.sum = p.CRC64
@@ -188,11 +207,17 @@ func (m *composite) Commit(ctx context.Context, parts []object.Part) (object.Obj
 	return m.object(m.key, o)
 }
 
+// held are the pieces by what a commit knows of them: parts by their slots, what is
+// composed by its name.
 func (m *composite) held(ctx context.Context) (map[string]piece, error) {
 	pieces, err := m.pieces(ctx)
 	held := make(map[string]piece, len(pieces))
 	for _, p := range pieces {
-		held[p.name] = p
+		name := p.name
+		if partNames.MatchString(name) {
+			name = name[:strings.LastIndexByte(name, '-')]
+		}
+		held[name] = p
 	}
 	return held, err
 }

@@ -1,0 +1,125 @@
+package gcs
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
+	"github.com/offsite-backup/offsite/core"
+)
+
+// What is locked answers a delete with the date, and nothing changes.
+func TestLock(t *testing.T) {
+	for _, mode := range []string{"unlocked", "locked"} {
+		for _, upload := range []string{uploadParts, uploadSession} {
+			t.Run(mode+" by "+upload, func(t *testing.T) {
+				server := started(t)
+				bucket := newBucket(t, server, fakegcs.Bucket{ObjectRetention: true})
+				now := time.Now()
+				env := core.Env{Now: func() time.Time { return now }}
+				c := configured(t, bucket.Name, on(server, "lock_for=1h&lock="+mode+"&upload="+upload))
+				a, s := open(t, c, env), driver(t, c, env)
+				body := noise(minPart + 1000)
+				id := uploaded(t, a, body)
+				archive, meta := "data/"+string(id)+".tar.zst", "meta/"+string(id)+".json"
+				for _, key := range []string{archive, meta} {
+					attrs, err := s.look(t.Context(), key)
+					if err != nil || attrs.Retention == nil || strings.ToLower(attrs.Retention.Mode) != mode {
+						t.Errorf("%s is locked by %+v, %v", key, attrs, err)
+					}
+				}
+				before := server.Names(bucket.Name, "")
+				if want := []string{"app/" + archive, "app/" + meta}; !slices.Equal(before, want) {
+					t.Errorf("stored are %q, want %q", before, want)
+				}
+				wantLocked(t, a.Delete(t.Context(), id), now.Add(time.Hour))
+				wantLocked(t, s.Delete(t.Context(), meta), now.Add(time.Hour))
+				if after := server.Names(bucket.Name, ""); !slices.Equal(before, after) {
+					t.Errorf("the delete that was refused made %q of %q", after, before)
+				}
+				holds(t, a, id, body)
+			})
+		}
+	}
+}
+
+func wantLocked(t *testing.T, err error, until time.Time) {
+	t.Helper()
+	wantKind(t, "a delete of what is locked", err, core.ErrLocked)
+	var e *core.Error
+	if !errors.As(err, &e) || e.Until.Sub(until).Abs() > time.Minute || !strings.Contains(err.Error(), e.Until.UTC().Format(time.RFC3339)) {
+		t.Errorf("%v; want until %v", err, until)
+	}
+}
+
+// What the bucket keeps answers with the date too; a hold has none.
+func TestBucketKeeps(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{Retention: time.Hour})
+	c := configured(t, bucket.Name, on(server, ""))
+	a, s := open(t, c, core.Env{}), driver(t, c, core.Env{})
+	body := noise(minPart + 1000)
+	id := uploaded(t, a, body)
+	if left := server.Names(bucket.Name, "app/tmp/"); len(left) > 0 {
+		t.Errorf("parts are left for as long as the bucket says: %q", left)
+	}
+	wantLocked(t, a.Delete(t.Context(), id), time.Now().Add(time.Hour))
+	wantLocked(t, s.Delete(t.Context(), "meta/"+string(id)+".json"), time.Now().Add(time.Hour))
+	server.MakeBucket(bucket.Name, fakegcs.Bucket{})
+
+	id = uploaded(t, a, body[:1000])
+	archive := "app/data/" + string(id) + ".tar.zst"
+	for _, hold := range [][2]bool{{true, false}, {false, true}} {
+		if err := server.Hold(bucket.Name, archive, hold[0], hold[1]); err != nil {
+			t.Fatal(err)
+		}
+		before := server.Names(bucket.Name, "")
+		wantKind(t, "a delete of what is held", a.Delete(t.Context(), id), core.ErrLocked)
+		wantKind(t, "a delete of the object", s.Delete(t.Context(), strings.TrimPrefix(archive, "app/")), core.ErrLocked)
+		if after := server.Names(bucket.Name, ""); !slices.Equal(before, after) {
+			t.Errorf("the delete that was refused made %q of %q", after, before)
+		}
+	}
+	if err := server.Hold(bucket.Name, archive, false, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Delete(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	if until, err := s.Protected(t.Context(), "data/none"); err != nil || !until.IsZero() {
+		t.Errorf("what is not there is protected until %v, %v", until, err)
+	}
+}
+
+// A bucket without object retention refuses what was to be locked, rather than store it
+// without.
+func TestLockWithoutRetention(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	a := open(t, configured(t, bucket.Name, on(server, "lock=locked&lock_for=1h")), core.Env{})
+	for _, size := range []int{1000, minPart + 1000} {
+		_, err := upload(t, a, noise(size))
+		wantKind(t, "an upload", err, core.ErrUnsupported)
+		if err == nil || !strings.Contains(err.Error(), "Object retention is not enabled") {
+			t.Errorf("%v does not say what is missing", err)
+		}
+	}
+	if got := server.Names(bucket.Name, ""); len(got) > 0 {
+		t.Errorf("stored all the same: %q", got)
+	}
+}
+
+// A bucket with versions keeps none of parts.
+func TestPartsInVersions(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{Versioning: true})
+	a := open(t, configured(t, bucket.Name, on(server, "")), core.Env{})
+	body := noise(40*minPart + 1000)
+	holds(t, a, uploaded(t, a, body), body)
+	if most := int64(len(body) + 10_000); server.Held() > most {
+		t.Errorf("%d bytes are held, want %d", server.Held(), most)
+	}
+}

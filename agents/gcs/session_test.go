@@ -1,0 +1,388 @@
+package gcs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
+	"github.com/offsite-backup/offsite/conformance/fault"
+	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/object"
+)
+
+// How archives go up is what the options say, and else what the bucket says.
+func TestInSession(t *testing.T) {
+	for what, test := range map[string]struct {
+		options string
+		like    fakegcs.Bucket
+		denied  []string
+		want    bool
+	}{
+		"all rights":                  {"", fakegcs.Bucket{}, nil, false},
+		"no right to delete":          {"", fakegcs.Bucket{}, []string{"storage.objects.delete"}, true},
+		"no right to delete or look":  {"", fakegcs.Bucket{}, []string{"storage.objects.delete", "storage.buckets.get"}, true},
+		"no right to look":            {"", fakegcs.Bucket{Retention: time.Hour}, []string{"storage.buckets.get"}, false},
+		"retention":                   {"", fakegcs.Bucket{Retention: time.Hour}, nil, true},
+		"holds":                       {"", fakegcs.Bucket{EventBasedHold: true}, nil, true},
+		"a colder bucket":             {"", fakegcs.Bucket{StorageClass: "NEARLINE"}, nil, true},
+		"a colder class":              {"storage_class=COLDLINE", fakegcs.Bucket{}, nil, true},
+		"the class that is not cold":  {"storage_class=STANDARD", fakegcs.Bucket{}, nil, false},
+		"upload=parts":                {"upload=parts&storage_class=NEARLINE", fakegcs.Bucket{Retention: time.Hour}, []string{"storage.objects.delete"}, false},
+		"upload=session":              {"upload=session", fakegcs.Bucket{}, nil, true},
+		"upload=auto, and all rights": {"upload=auto", fakegcs.Bucket{}, nil, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			server := started(t)
+			bucket := newBucket(t, server, test.like)
+			server.Deny(test.denied...)
+			rec := &recorder{next: http.DefaultTransport}
+			s := driver(t, configured(t, bucket.Name, on(server, test.options)), core.Env{Transport: rec})
+			for range 2 {
+				if got, err := s.inSession(t.Context()); err != nil || got != test.want {
+					t.Errorf("in a session: %v, %v; want %v", got, err, test.want)
+				}
+			}
+			if all, _ := rec.seen(); len(all) > 2 {
+				t.Errorf("%d requests to find out, for two archives", len(all))
+			}
+		})
+	}
+}
+
+// started is a server for one test, which may change it.
+func started(t *testing.T) *emulator.FakeGCS {
+	t.Helper()
+	g, err := emulator.StartFakeGCS(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Stop)
+	return g
+}
+
+// sessioned is a store whose archives go up in sessions, with a state folder.
+func sessioned(t *testing.T, server *emulator.FakeGCS, bucket, state string, rt http.RoundTripper) *store {
+	t.Helper()
+	return driver(t, configured(t, bucket, on(server, "upload=session")), core.Env{StateDir: state, Transport: rt})
+}
+
+// Whatever its size, an archive is there when its session ends, and not before. Parts
+// may come in any order.
+func TestSessionSizes(t *testing.T) {
+	server := fake.Get(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	for _, size := range []int{1, quantum - 1, quantum, quantum + 1, 3 * quantum, 3*quantum + 5} {
+		s := sessioned(t, server, bucket.Name, t.TempDir(), nil)
+		key := fmt.Sprintf("data/of-%d.tar", size)
+		m, err := s.Begin(t.Context(), key, someToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := noise(size)
+		parts := partsOf(body, quantum)
+		if err := send(t.Context(), m, body, backward(parts)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Stat(t.Context(), key)
+		wantKind(t, "before it is committed", err, core.ErrNotFound)
+		o, err := m.Commit(t.Context(), parts)
+		if err != nil || o.Size != int64(size) || o.Token != someToken || o.Summed {
+			t.Errorf("%d bytes: stored as %+v, %v", size, o, err)
+		}
+		if got, err := bucket.Get(t.Context(), "app", key); err != nil || crc64nvme.Checksum(got) != crc64nvme.Checksum(body) {
+			t.Errorf("%d bytes: %d others, %v", size, len(got), err)
+		}
+	}
+}
+
+func backward(parts []object.Part) []object.Part {
+	parts = slices.Clone(parts)
+	slices.Reverse(parts)
+	return parts
+}
+
+// An upload whose process ended goes on where the server stands, and writes down nothing
+// that others may read.
+func TestSessionResumes(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	state := t.TempDir()
+	body := noise(8*quantum + 77)
+	parts := partsOf(body, 2*quantum)
+	first, end := context.WithCancel(t.Context())
+	m, err := sessioned(t, server, bucket.Name, state, nil).Begin(first, "data/x.tar", someToken)
+	if err == nil {
+		err = send(first, m, body, parts[:2])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	breaks := proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.ResetUp(quantum + 1000)})
+	m.(*session).base = breaks
+	wantKind(t, "a part that breaks off", m.Put(first, parts[2], section(body[4*quantum:6*quantum])), core.ErrUnavailable)
+	others := func(s *store) (all []object.Multipart) {
+		for m, err := range s.Multiparts(t.Context(), "data/x.tar") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, m)
+		}
+		return all
+	}
+	if got := others(sessioned(t, server, bucket.Name, state, nil)); len(got) != 0 {
+		t.Errorf("%d uploads, while another has it", len(got))
+	}
+	end() // as the end of the process does
+	rec := &recorder{next: http.DefaultTransport}
+	s := sessioned(t, server, bucket.Name, state, rec)
+	if got := others(sessioned(t, server, bucket.Name, t.TempDir(), nil)); len(got) != 0 {
+		t.Errorf("%d uploads, where nothing is remembered", len(got))
+	}
+	private(t, state)
+	all := eventually(t, func() []object.Multipart { return others(s) })
+	have, err := all[0].Parts(t.Context())
+	if err != nil || len(have) != 2 || have[1].CRC64 != parts[1].CRC64 || all[0].Token() != someToken {
+		t.Fatalf("resumed with %+v, %v", have, err)
+	}
+	if err := send(t.Context(), all[0], body, parts[2:]); err != nil {
+		t.Fatal(err)
+	}
+	o, err := all[0].Commit(t.Context(), parts)
+	if err != nil || o.Size != int64(len(body)) {
+		t.Fatalf("stored as %+v, %v", o, err)
+	}
+	sent := int64(0)
+	asked, _ := rec.seen()
+	for _, q := range asked {
+		sent += max(0, q.ContentLength)
+		if q.Method == http.MethodPut && q.Header.Get("Authorization") != "" {
+			t.Errorf("%s has a token: a session needs none", q.Header.Get("Content-Range"))
+		}
+	}
+	if most := int64(len(body) - 5*quantum); sent > most {
+		t.Errorf("%d bytes were sent, where %d were missing", sent, most)
+	}
+	if left := files(t, state); len(left) > 0 || len(server.Sessions(bucket.Name, "")) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// chunks are requests with bytes of an archive.
+func chunks(q fault.Request) bool { return q.Method == http.MethodPut && q.Length > 0 }
+
+func proxied(t *testing.T, server *emulator.FakeGCS, rules ...*fault.Rule) (url string) {
+	t.Helper()
+	p, err := fault.Start(fault.Options{Upstream: server.Address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	p.Arm(rules...)
+	return "http://" + p.Addr()
+}
+
+// eventually waits until what a context's end frees is free.
+func eventually(t *testing.T, get func() []object.Multipart) []object.Multipart {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; {
+		if all := get(); len(all) > 0 {
+			return all
+		}
+		if time.Now().After(end) {
+			t.Fatal("the upload is not found")
+		}
+	}
+}
+
+func files(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			all = append(all, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// private demands that nobody else may read what is written down.
+func private(t *testing.T, dir string) {
+	t.Helper()
+	found := files(t, dir)
+	if len(found) == 0 {
+		t.Error("nothing is written down")
+	}
+	for _, path := range append(found, filepath.Dir(found[0])) {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v, %v", path, info.Mode(), err)
+		}
+	}
+}
+
+// What cannot be gone on with ends, and the next upload begins anew.
+func TestSessionThatIsNoUse(t *testing.T) {
+	server := fake.Get(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	body := noise(4*quantum + 5)
+	parts := partsOf(body, quantum)
+	for what, test := range map[string]struct {
+		spoil func(t *testing.T, m *session)
+		want  core.ErrorKind // of its parts
+		parts int
+	}{
+		"it was cancelled":       {func(t *testing.T, m *session) { cancelled(t, m) }, core.ErrNotFound, 0},
+		"nobody knows its bytes": {func(t *testing.T, m *session) { m.record.lines = m.record.lines[:1] }, "", 0},
+		"nothing happened":       {func(*testing.T, *session) {}, "", 2},
+	} {
+		s := sessioned(t, server, bucket.Name, "", nil)
+		m, err := s.Begin(t.Context(), "data/x.tar", someToken)
+		if err == nil {
+			err = send(t.Context(), m, body, parts[:2])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		test.spoil(t, m.(*session))
+		m.(*session).known = false
+		have, err := m.Parts(t.Context())
+		wantKind(t, what, err, test.want)
+		if len(have) != test.parts {
+			t.Errorf("%s: %d parts, want %d", what, len(have), test.parts)
+		}
+		if err := m.Abort(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func cancelled(t *testing.T, m *session) {
+	t.Helper()
+	if err := m.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, "a part of it", m.Put(t.Context(), object.Part{Index: m.next, Offset: m.stored, Size: 1, CRC64: core.CRC64(crc64nvme.Checksum([]byte("x")))}, section([]byte("x"))), "")
+}
+
+// A part that was begun with other bytes ends the upload; bytes that arrived as others
+// are found out with the last ones; a name that is taken is refused then.
+func TestSessionOfOtherBytes(t *testing.T) {
+	server := fake.Get(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	body := noise(2*quantum + 5)
+	parts := partsOf(body, quantum)
+	begun := func(at string) *session {
+		m, err := sessioned(t, server, bucket.Name, t.TempDir(), nil).Begin(t.Context(), "data/x.tar", someToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at != "" {
+			m.(*session).base = at
+		}
+		return m.(*session)
+	}
+	half := begun(proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.ResetUp(quantum + 1)}))
+	whole := object.Part{Size: int64(len(body)), CRC64: core.CRC64(crc64nvme.Checksum(body))}
+	wantKind(t, "a part that breaks off", half.Put(t.Context(), whole, section(body)), core.ErrUnavailable)
+	other := slices.Clone(body)
+	other[len(other)-1]++
+	whole.CRC64 = core.CRC64(crc64nvme.Checksum(other))
+	wantKind(t, "the same part with another last byte", half.Put(t.Context(), whole, section(other)), core.ErrChanged)
+
+	flipped := begun(proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.FlipUp(1000)}))
+	if err := send(t.Context(), flipped, body, parts); err != nil {
+		t.Fatal(err)
+	}
+	_, err := flipped.Commit(t.Context(), parts)
+	wantKind(t, "a commit of bytes that are others", err, core.ErrDamaged)
+	_, err = flipped.Commit(t.Context(), parts[:1])
+	wantKind(t, "a commit of half of it", err, core.ErrNotFound)
+
+	late := begun("")
+	if err := send(t.Context(), late, body, parts); err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.Put(t.Context(), "app", "data/x.tar", []byte("another's")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = late.Commit(t.Context(), parts)
+	wantKind(t, "a commit where there is one", err, core.ErrExists)
+}
+
+// What the wire does to a chunk, the agent gets over, and what is stored is right.
+func TestSessionOnTheWire(t *testing.T) {
+	server := fake.Get(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	body := noise(3*minPart + 5)
+	for i, f := range []fault.Fault{
+		fault.ResetUp(0), fault.ResetUp(4), fault.ResetUp(-1), fault.StallUp(3), fault.StallAnswer(), fault.Lost(), fault.Instead(503, nil, ""),
+	} {
+		for skip := range 4 {
+			rule := &fault.Rule{Match: func(q fault.Request) bool { return q.Method == http.MethodPut }, Skip: skip, Fault: f}
+			c := configured(t, bucket.Name, on(server, "upload=session"))
+			c.Prefix = fmt.Sprintf("wire/%d/%d", i, skip)
+			c.Endpoint = proxied(t, server, rule)
+			env := core.Env{StateDir: t.TempDir(), Patience: core.Patience{Stall: time.Second, Retry: 20 * time.Second}}
+			a := open(t, c, env)
+			holds(t, a, uploaded(t, a, body), body)
+			if rule.Fired() == 0 {
+				t.Errorf("%s at %d does not happen", f, skip)
+			}
+			if left := append(files(t, env.StateDir+"/gcs-sessions"), server.Sessions(bucket.Name, c.Prefix)...); len(left) > 0 {
+				t.Errorf("%s at %d: left are %q", f, skip, left)
+			}
+		}
+	}
+}
+
+// A host that a server names is not asked, and one that names none is found out.
+func TestSessionGoesWhereItWasSent(t *testing.T) {
+	for location, want := range map[string]core.ErrorKind{
+		"https://elsewhere.example/upload/storage/v1/b/bucket/o?upload_id=secret": "",
+		"https://elsewhere.example/upload/storage/v1/b/bucket/o":                  core.ErrUnavailable,
+		"":      core.ErrUnavailable,
+		"%zz":   core.ErrUnavailable,
+		"/only": core.ErrUnavailable,
+	} {
+		var asked []string
+		s := saying(t, func(q *http.Request) (*http.Response, error) {
+			asked = append(asked, q.URL.Host)
+			if q.Method != http.MethodPost {
+				return nil, errors.New("nobody is there")
+			}
+			r := refuse(q, http.StatusOK, "", "")
+			r.Header.Set("Location", location)
+			return r, nil
+		})
+		s.config.Upload = uploadSession
+		m, err := s.Begin(t.Context(), "data/x", someToken)
+		wantKind(t, location, err, want)
+		if err != nil {
+			continue
+		}
+		b := noise(quantum)
+		err = m.Put(t.Context(), partsOf(b, quantum)[0], section(b))
+		m.(*session).known = false
+		_, e := m.Parts(t.Context())
+		if err = errors.Join(err, e, m.Abort(t.Context())); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v tells where the session is", err)
+		}
+		if !slices.Equal(asked, []string{"gcs.example", "gcs.example", "gcs.example", "gcs.example"}) {
+			t.Errorf("asked were %q", asked)
+		}
+	}
+}
