@@ -49,9 +49,9 @@ resume: tools
 crash: tools
 	CI=true OFFSITE_CRASH_POINTS=60 $(GO) test -count=1 -timeout=20m -v -run='^TestCrash$$' ./cmd/offsite
 
-# On a machine that does nothing else.
+# On a machine that does nothing else. TREE is a folder to send to several places.
 bench: build $(MINIO) $(AZURITE) $(RCLONE)
-	$(GO) run ./bench -offsite ./offsite -rclone $(RCLONE)
+	$(GO) run ./bench -offsite ./offsite -rclone $(RCLONE) -tree $(or $(TREE),$(shell $(GO) env GOROOT))
 
 check: fmt vet staticcheck
 

@@ -24,6 +24,7 @@ func main() {
 	flag.Int64Var(&b.size, "mib", 1024, "size of the archive in `MiB`")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each contender runs; the median counts")
 	flag.StringVar(&b.dir, "dir", "/dev/shm", "where source, server and target lie; best in memory")
+	flag.StringVar(&b.folder, "tree", "", "a `folder` that is sent to several places at once; none leaves that out")
 	flag.StringVar(&b.offsite, "offsite", "./offsite", "the built program")
 	flag.StringVar(&b.rcloneProgram, "rclone", "rclone", "rclone, to compare with")
 	flag.Parse()
@@ -42,6 +43,7 @@ type bench struct {
 	rounds        int
 	dir           string
 	source        string // the file that is sent
+	folder        string
 	offsite       string
 	rcloneProgram string
 }
@@ -65,6 +67,17 @@ func (b bench) run(ctx context.Context, only string) (err error) {
 		}
 		if err := b.measure(ctx, p); err != nil {
 			return fmt.Errorf("%s: %w", p.title, err)
+		}
+	}
+	for _, more := range []struct {
+		title string
+		run   func(context.Context) error
+	}{{"list", b.list}, {"tree", b.tree}} {
+		if !strings.Contains(more.title, only) || more.title == "tree" && b.folder == "" {
+			continue
+		}
+		if err := more.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", more.title, err)
 		}
 	}
 	return nil

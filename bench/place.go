@@ -39,7 +39,7 @@ type contender struct {
 }
 
 // places are in the order of their tables.
-var places = []place{{"S3 (MinIO)", s3}, {"Azure (Azurite)", azure}, {"SFTP (OpenSSH)", sftp}, {"GCS (a server of our own)", gcs}, {"local", local}}
+var places = []place{{"S3 (MinIO)", s3}, {"Azure (Azurite)", azure}, {"SFTP (OpenSSH)", sftp}, {"SFTP, 40 ms away", sftpFar}, {"GCS (a server of our own)", gcs}, {"local", local}}
 
 // at lets every contender store and fetch once at a fresh server, first in turn.
 func (b bench) at(ctx context.Context, p place, round int, up, down *table) error {

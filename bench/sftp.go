@@ -8,8 +8,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/fault"
 )
 
 func sftp(ctx context.Context, b bench, dir string) (site, error) {
@@ -25,6 +27,32 @@ func sftp(ctx context.Context, b bench, dir string) (site, error) {
 	s.stop = server.Stop
 	return s, nil
 }
+
+// sftpFar is the same server at a distance.
+func sftpFar(ctx context.Context, b bench, dir string) (site, error) {
+	server, err := emulator.StartSSHD(ctx, dir)
+	if err != nil {
+		return site{}, err
+	}
+	way, err := fault.Start(fault.Options{Upstream: server.Address, Opaque: true, RoundTrip: distance})
+	if err != nil {
+		server.Stop()
+		return site{}, err
+	}
+	stop := func() {
+		_ = way.Close() // nothing uses it any more
+		server.Stop()
+	}
+	s, err := sftpSite(b, server.SFTP, way.Addr(), dir)
+	if err != nil {
+		stop()
+	}
+	s.stop = stop
+	return s, err
+}
+
+// distance is how long a byte takes to that server and back.
+const distance = 40 * time.Millisecond
 
 // sftpSite is a server of SFTP over some address of it.
 func sftpSite(b bench, server *emulator.SFTP, address, dir string) (s site, err error) {

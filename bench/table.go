@@ -45,12 +45,20 @@ func (t *table) know(name string) *row {
 func (t *table) print(w io.Writer, title string) {
 	fmt.Fprintf(w, "| %s | wall s | of %s | of %s | CPU s | MiB |\n|---|---|---|---|---|---|\n", title, t.rows[0].name, t.rows[1].name)
 	for _, r := range t.rows {
-		wall := r.median(func(u usage) float64 { return u.wall.Seconds() })
-		fmt.Fprintf(w, "| %s | %.2f | %s | %s | %.2f | %.0f |\n", r.name, wall, ratio(wall, t.rows[0]), ratio(wall, t.rows[1]),
-			r.median(func(u usage) float64 { return u.cpu.Seconds() }),
-			r.median(func(u usage) float64 { return float64(u.memory) / (1 << 20) }))
+		r.line(w, r.name, t.rows[0], t.rows[1])
 	}
 	fmt.Fprintln(w)
+}
+
+// line writes a row, with ratios to the wall time of others.
+func (r *row) line(w io.Writer, name string, others ...*row) {
+	wall := r.median(func(u usage) float64 { return u.wall.Seconds() })
+	fmt.Fprintf(w, "| %s | %.2f |", name, wall)
+	for _, other := range others {
+		fmt.Fprintf(w, " %s |", ratio(wall, other))
+	}
+	fmt.Fprintf(w, " %.2f | %.0f |\n", r.median(func(u usage) float64 { return u.cpu.Seconds() }),
+		r.median(func(u usage) float64 { return float64(u.memory) / (1 << 20) }))
 }
 
 func ratio(wall float64, to *row) string {
