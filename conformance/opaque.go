@@ -65,20 +65,42 @@ func (t *trial) moves(e errand, moved way) int64 {
 	return each
 }
 
-// struckAlong has something happen at bytes along each connection of an errand.
-func (t *trial) struckAlong(e errand, what func(int64) fault.Fault, moved way, may ...core.ErrorKind) {
-	var faults []fault.Fault
-	for _, at := range t.along(e, moved) {
-		faults = append(faults, what(at))
+// struckAlong has something happen at bytes of the first connection of an errand, each
+// time anew. Of several connections one may carry little, so most of it has to happen.
+func (t *trial) struckAlong(e errand, at []int64, what func(int64) fault.Fault) {
+	t.did("%s, with %v, and so at bytes %v", e.what, what(at[0]), at)
+	sources := make([]*source, len(at))
+	for i := range sources {
+		sources[i] = e.prepare()
 	}
-	t.struck(e, anyRequest, faults, may...)
+	var fired atomic.Int32
+	t.spread(len(at), func(i int) {
+		w := t.wired(e.ns, steady)
+		r := w.arm(&fault.Rule{Fault: what(at[i])})
+		err := e.do(w, sources[i])
+		if r.Fired() > 0 {
+			fired.Add(1)
+		}
+		if err != nil {
+			t.kind(err, core.ErrUnavailable)
+		}
+		if e.after != nil {
+			e.after(sources[i], err)
+		}
+	})
+	if n := int(fired.Load()); n < len(at)/2 {
+		t.inconclusive("fault: "+what(at[0]).String(), fmt.Sprintf("most of it happens at %s", e.what), "%d of %d", n, len(at))
+	}
+	if e.end != nil {
+		e.end()
+	}
 }
 
 // resetsAnywhere breaks connections along the calls.
 func resetsAnywhere(t *trial) {
 	for _, e := range []errand{t.uploading(), t.listing(), t.downloading()} {
-		t.struckAlong(e, fault.ResetUp, up, core.ErrUnavailable)
-		t.struckAlong(e, fault.ResetDown, down, core.ErrUnavailable)
+		t.struckAlong(e, t.along(e, up), fault.ResetUp)
+		t.struckAlong(e, t.along(e, down), fault.ResetDown)
 	}
 }
 
@@ -91,27 +113,11 @@ func answersLostAnywhere(t *trial) {
 	small.end = nil
 	for _, e := range []errand{small, t.deleting()} {
 		each := t.moves(e, down)
-		t.did("%s, reset %d times along what is answered, of %d bytes", e.what, steps, each)
-		var fired atomic.Int32
-		sources := make([]*source, steps)
-		for i := range sources {
-			sources[i] = e.prepare()
+		var at []int64
+		for i := range int64(steps) {
+			at = append(at, each*i/steps)
 		}
-		t.spread(steps, func(i int) {
-			w := t.wired(e.ns, steady)
-			r := w.arm(&fault.Rule{Fault: fault.ResetDown(each * int64(i) / steps)})
-			err := e.do(w, sources[i])
-			if r.Fired() > 0 {
-				fired.Add(1)
-			}
-			if err != nil {
-				t.kind(err, core.ErrUnavailable)
-			}
-			e.after(sources[i], err)
-		})
-		if n := fired.Load(); n < steps/2 { // of several connections, one may carry little
-			t.inconclusive("fault: resets", fmt.Sprintf("most of %d resets happen", steps), "%d did", n)
-		}
+		t.struckAlong(e, at, fault.ResetDown)
 	}
 }
 
@@ -177,9 +183,9 @@ func (t *trial) blockedCalls(ns Namespace, stored *source) (all []blocked) {
 			e.prepare = func() *source { return t.stored(t.open(ns), 100) }
 		}
 		all = append(all, blocked{call, fault.Hold(), false}, blocked{call, fault.StallUp(0), false}, blocked{call, fault.StallDown(50), false})
-		all = append(all, blocked{call, fault.StallDown(t.along(e, down)[2]), true})
+		all = append(all, blocked{call, fault.StallDown(t.moves(e, down) / 4), true})
 		if call == "Upload" {
-			all = append(all, blocked{call, fault.StallUp(t.along(e, up)[2]), true})
+			all = append(all, blocked{call, fault.StallUp(t.moves(e, up) / 4), true})
 		}
 	}
 	return all

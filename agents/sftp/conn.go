@@ -96,6 +96,7 @@ func (d *dialer) handshake(ctx context.Context, raw net.Conn, algorithms []strin
 	inner, channels, asked, err := ssh.NewClientConn(c.net, d.address, &ssh.ClientConfig{
 		User: d.user, Auth: methods, HostKeyAlgorithms: algorithms,
 		HostKeyCallback: func(address string, remote net.Addr, key ssh.PublicKey) error {
+			c.key = ssh.FingerprintSHA256(key)
 			untrusted = d.hosts.check(address, remote, key)
 			return untrusted
 		},
@@ -135,7 +136,15 @@ func notAccepted(err error) bool {
 	return strings.Contains(err.Error(), "unable to authenticate") || strings.Contains(err.Error(), "Too many authentication failures")
 }
 
-var errNoSFTP = errors.New("the server lets us in and does not speak SFTP")
+// noSFTP says why a server that let us in does not speak SFTP: it does not, or the
+// connection was lost on the way.
+func noSFTP(err error) error {
+	var lost *net.OpError
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &lost) {
+		return core.Errorf(core.ErrUnavailable, "the server let us in and ended it before it spoke SFTP: %w", err)
+	}
+	return core.Errorf(core.ErrUnsupported, "the server let us in and does not speak SFTP, or its shell says something first: %w", err)
+}
 
 // start begins SFTP on a connection.
 func (c *conn) start() error {
@@ -157,12 +166,12 @@ func (c *conn) start() error {
 	}
 	c.tasks.Go(func() { _, _ = io.Copy(io.Discard, said) }) // so that it does not wait for us
 	if err := session.RequestSubsystem("sftp"); err != nil {
-		return core.Errorf(core.ErrUnsupported, "%w: %w", errNoSFTP, err)
+		return noSFTP(err)
 	}
 	c.files, err = sftp.NewClientPipe(lively{out, c.moved}, in,
 		sftp.MaxPacketChecked(packet), sftp.MaxConcurrentRequestsPerFile(requests), sftp.UseConcurrentWrites(true))
 	if err != nil {
-		return core.Errorf(core.ErrUnsupported, "%w, or says other things first: %w", errNoSFTP, err)
+		return noSFTP(err)
 	}
 	c.tasks.Go(func() {
 		// Either ends with the other.
@@ -176,6 +185,7 @@ type conn struct {
 	net   *heard
 	ssh   *ssh.Client
 	files *sftp.Client
+	key   string        // fingerprint of the server's
 	gone  chan struct{} // closed when it is of no use any more
 	why   error         // read after gone
 	once  sync.Once

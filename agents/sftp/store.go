@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path"
 	"sync"
 	"time"
@@ -150,7 +151,11 @@ func (t *tree) OpenFile(ctx context.Context, name string, flag int) (filetree.Fi
 	})
 	if err != nil {
 		t.pool.put(c)
-		return nil, t.named("open", name, err)
+		what := "open"
+		if flag&os.O_CREATE != 0 {
+			what = "create"
+		}
+		return nil, t.named(what, name, err)
 	}
 	return f, nil
 }

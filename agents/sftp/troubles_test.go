@@ -147,10 +147,7 @@ func TestDenied(t *testing.T) {
 	own := configured(server.SFTP, server.Address, "theirs")
 	root := filepath.Join(server.Dir, "theirs")
 	for _, d := range []string{server.Dir, root, root + "/data", root + "/meta", root + "/gone", root + "/tmp"} {
-		if err := os.MkdirAll(d, 0o755); err == nil {
-			err = os.Chmod(d, 0o755)
-		}
-		if err != nil {
+		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,6 +160,9 @@ func TestDenied(t *testing.T) {
 	prove.Kind(t, "an upload", err, core.ErrDenied)
 	if err == nil || !strings.Contains(err.Error(), root+"/tmp/") {
 		t.Errorf("%v does not say where", err)
+	}
+	if f := prove.Examined(t, a)["write"]; f.Verdict != core.VerdictFailed || f.Right != "write permission in "+root+"/tmp" {
+		t.Errorf("examined: %+v", f)
 	}
 	if err := os.Chmod(root, 0); err != nil {
 		t.Fatal(err)
