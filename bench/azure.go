@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
-
 	"github.com/offsite-backup/offsite/conformance/emulator"
 )
 
@@ -20,7 +18,7 @@ func azure(ctx context.Context, b bench, dir string) (site, error) {
 	container, err := server.MakeContainer(ctx, bucket)
 	var signed string
 	if err == nil {
-		signed, err = container.SAS(sas.ContainerPermissions{Read: true, Write: true, Create: true}, time.Now().Add(time.Hour))
+		signed, err = container.SAS("rwc", time.Now().Add(time.Hour))
 	}
 	if err != nil {
 		server.Stop()

@@ -118,10 +118,12 @@ func (a *Azurite) MakeContainer(ctx context.Context, name string) (Container, er
 	return Container{c, name}, err
 }
 
-// SAS is a shared access signature of the container with rights, for the day before a
-// time. It is the part of a URL after the question mark.
-func (c Container) SAS(rights sas.ContainerPermissions, until time.Time) (string, error) {
-	signed, err := c.client.GetSASURL(rights, until, &container.GetSASURLOptions{StartTime: to.Ptr(until.Add(-24 * time.Hour))})
+// SAS is a shared access signature of the container with rights by their letters, of
+// rwcld, for the day before a time. It is the part of a URL after the question mark.
+func (c Container) SAS(rights string, until time.Time) (string, error) {
+	may := func(letter string) bool { return strings.Contains(rights, letter) }
+	all := sas.ContainerPermissions{Read: may("r"), Write: may("w"), Create: may("c"), List: may("l"), Delete: may("d")}
+	signed, err := c.client.GetSASURL(all, until, &container.GetSASURLOptions{StartTime: to.Ptr(until.Add(-24 * time.Hour))})
 	_, query, _ := strings.Cut(signed, "?")
 	return query, err
 }
