@@ -52,6 +52,10 @@ type Moment struct {
 type Process struct {
 	Group int    `json:"group"`           // its process group
 	Began string `json:"began,omitempty"` // when the group's first process did, as the system counts: numbers are used again
+
+	// Leaves says that what the action leaves running when it ends by itself is to go on:
+	// the application that it started. Only an action that has not ended is ended then.
+	Leaves bool `json:"leaves,omitempty"`
 }
 
 // A Phase is the action that a hook is called for.

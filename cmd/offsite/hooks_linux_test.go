@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // An application is paused by a hook, says so, and goes on when the test lets it.
@@ -245,6 +246,60 @@ func TestPostStartsTheApplication(t *testing.T) {
 			a.paused()
 			a.logged("alive")
 		})
+	}
+}
+
+// TestApplicationOutlivesAKilledRun that died while its post ran, which had started the
+// application by then: neither the time of the post nor who pays for it ends that.
+func TestApplicationOutlivesAKilledRun(t *testing.T) {
+	a := newApplication(t)
+	for _, name := range []string{"hold", "app.gate"} {
+		if err := syscall.Mkfifo(a.at(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.program("start", `test -e up || { : >up; bin/app & echo $$ >pid; echo >paused; read x <hold; }`)
+	a.program("app", `read x <app.gate; yes | head -n 100000 && echo alive >>log; echo >paused; read x <app.gate`)
+	a.post = "exec bin/start"
+	a.configure("", "")
+	run, said := a.begin()
+	a.goOn()
+	a.paused() // by the post, when the application is up
+	number, err := os.ReadFile(a.at("pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := strings.TrimSpace(string(number))
+	a.wait("the guard to hear of the post", func() bool {
+		argv, err := os.ReadFile("/proc/" + stat(post)[2] + "/cmdline")
+		return err == nil && bytes.Contains(argv, []byte("\x00"+post+"\x00"))
+	})
+	a.signal(run, syscall.SIGKILL)
+	a.ended(run, said, -1)
+	a.write(a.at("hold"), []byte("end\n"))
+	a.wait("the end of the post", func() bool { is := stat(post); return len(is) == 0 || is[0] == "Z" })
+	a.says(0, "recover", ": hook pause: undone\n")
+	a.logged("pre", "went on", "post", "post")
+	a.write(a.at("app.gate"), []byte("go on\n"))
+	a.paused() // by the application
+	a.logged("alive")
+	a.write(a.at("app.gate"), []byte("end\n"))
+}
+
+// stat are the fields of /proc/PID/stat behind the name, none where nothing is there.
+func stat(pid string) []string {
+	line, _ := os.ReadFile("/proc/" + pid + "/stat")
+	return strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:]))
+}
+
+func (a *application) wait(what string, is func() bool) {
+	a.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); !is(); <-tick.C {
+		if time.Now().After(end) {
+			a.Fatalf("waited in vain for %s", what)
+		}
 	}
 }
 

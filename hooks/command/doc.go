@@ -63,8 +63,9 @@
 //
 // What a post leaves running when it has ended by itself is the application. It goes
 // on, is not waited for, and may print to the output of the hook, which nobody sees: a
-// cat reads it for as long as somebody may print. Better, ask the service manager to
-// start it: of a service of systemd, all processes end with the service.
+// cat reads it for as long as somebody may print. Under systemd it goes on where the
+// unit that runs the hook says KillMode=process. Better, ask the service manager to
+// start it.
 //
 // What a pre or an after leaves in its group when it has ended by itself is ended in
 // the same way as the group of one whose time is over, and a warning says so: what it
@@ -73,11 +74,13 @@
 // of the hook: [setsid, --fork, daemon].
 //
 // When the process that runs the hook dies, even by SIGKILL, a pre ends at once: it
-// may hold a lock that nobody would ever release. A post and an after have the rest
-// of their time: an application that is being started should start. The post is owed
-// all the same and runs again, so it must bear to run twice, and also without the
-// directory, which may be gone by then. What is left of the group is ended before
-// that, see End. No program runs before its group is noted where End finds it.
+// may hold a lock that nobody would ever release. A post and an after may go on for as
+// long as they were given: an application that is being started should start. One that
+// has not ended by then is ended with its group. What a post leaves that ended by
+// itself goes on; what an after leaves is ended with the rest. The post is owed all the
+// same and runs again, so it must bear to run twice, and also without the directory,
+// which may be gone by then. Before that, the groups are ended of what has not ended by
+// itself, see End. No program runs before its group is noted where End finds it.
 //
 // A program that becomes another user, as with sudo, cannot be ended by one who is
 // not root.

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -29,6 +31,9 @@ const endGrace = 2 * time.Second
 // that made a group of its own and stayed in the session. What it is not known of
 // is left alone.
 //
+// Where core.Process.Leaves is said of a group, nothing of it is ended once its program
+// has ended by itself, or its guard is gone, which is taken for that.
+//
 // A group of a run that lives is ended as well: whoever calls holds that run's lock.
 func End(ctx context.Context, p core.Process) error {
 	if p.Group <= 1 || p.Began == "" {
@@ -36,7 +41,13 @@ func End(ctx context.Context, p core.Process) error {
 	}
 	grace, cancel := context.WithTimeout(ctx, endGrace)
 	defer cancel()
-	err := terminate(grace, p)
+	over, err := ended(grace, p)
+	if over {
+		return nil
+	}
+	if err == nil {
+		err = terminate(grace, p)
+	}
 	if err == nil || ctx.Err() == nil && grace.Err() != nil {
 		err = kill(ctx, p)
 	}
@@ -45,6 +56,51 @@ func End(ctx context.Context, p core.Process) error {
 	}
 	return err
 }
+
+// ended says whether the program of a group has ended by itself, and what is left is to
+// go on. Its guard knows: one that is gone was told so, or found it. One that has not
+// heard yet what it watches is waited for, as the process that began it died just now,
+// and so is one that is about to go.
+func ended(ctx context.Context, noted core.Process) (over bool, err error) {
+	if !noted.Leaves {
+		return false, nil
+	}
+	err = poll(ctx, noted, func(left remains) (runs bool, err error) {
+		is := func(p process) bool { return p.pid == noted.Group && p.began == noted.Began }
+		if over = !slices.ContainsFunc(left.alive, is); over {
+			return true, nil
+		}
+		argv, err := arguments(noted.Group)
+		program, began, heard := watched(argv)
+		if heard && program != "" {
+			over, err = endedSince(program, began)
+		}
+		if gone(err) {
+			return false, nil
+		}
+		return heard && !over, err
+	})
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return over, err
+}
+
+// endedSince says whether a program is not there that began then.
+func endedSince(program, began string) (bool, error) {
+	pid, err := strconv.Atoi(program)
+	if err != nil {
+		return false, err
+	}
+	p, err := look(pid)
+	if gone(err) {
+		return true, nil
+	}
+	return p.ended || beginOf(p.began) != began, err
+}
+
+// gone says whether a process that was looked for is not there.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
 // terminate sends SIGTERM once, and waits until nothing but the guard is left.
 func terminate(ctx context.Context, p core.Process) error {

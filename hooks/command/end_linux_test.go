@@ -62,7 +62,7 @@ func TestEndWithoutGuard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWitness(t)
-			p := newParent(t, "post", sh(script, w.path))
+			p := newParent(t, "pre", sh(script, w.path))
 			w.hear("ready")
 			if err := syscall.Kill(p.Group, syscall.SIGKILL); err != nil {
 				t.Fatal(err)

@@ -10,9 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/hooks/command"
@@ -30,12 +33,24 @@ func play(ctx context.Context, role string) error {
 		}
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}}
-	if role == "post" {
-		m.Phase = core.Post
+	m.Phase = core.Post
+	switch role {
+	case "post":
 		return h.Post(ctx, m)
+	case "short post":
+		return h.Post(short{ctx}, m)
 	}
+	m.Phase = core.Pre
 	return h.Pre(ctx, m)
 }
+
+// A short context says that it ends soon, and does not.
+type short struct{ context.Context }
+
+func (short) Deadline() (time.Time, bool) { return time.Now().Add(shortTime), true }
+
+// shortTime is what a post has that outlives who began it.
+const shortTime = 5 * time.Second
 
 // A parent is a process that runs a hook.
 type parent struct {
@@ -68,6 +83,37 @@ func (p *parent) kill() {
 	if err := p.cmd.Wait(); p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		p.t.Fatalf("it was to be killed: %v", err)
 	}
+}
+
+// waitEnded waits until a process has ended. Nobody may have asked how.
+func waitEnded(t *testing.T, pid int) {
+	t.Helper()
+	waitFor(t, "the end of a process", func() bool { state := ps(pid, "stat="); return state == "" || state[0] == 'Z' })
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !is(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// watched waits until the guard watches the post, which is its last argument but one.
+func (p *parent) watched() {
+	p.t.Helper()
+	waitFor(p.t, "the guard to hear of the post", func() bool {
+		return regexp.MustCompile(` \d+ \d+ \S+\s*$`).MatchString(ps(p.Group, "args="))
+	})
+}
+
+// ps is what the system says of a process, nothing where there is none.
+func ps(pid int, what string) string {
+	out, _ := exec.Command("ps", "-ww", "-o", what, "-p", strconv.Itoa(pid)).Output()
+	return string(out)
 }
 
 func (p *parent) end() {
@@ -108,6 +154,65 @@ func TestPostOutlivesItsParent(t *testing.T) {
 	p.end()
 }
 
+// A post that hangs is ended when its time is over, by nobody else's doing.
+func TestPostEndsWhenItsTimeIsOver(t *testing.T) {
+	w := newWitness(t)
+	p := newParent(t, "short post", sh(hangs["children that hide"], w.path))
+	w.hear("ready")
+	p.watched()
+	p.kill()
+	w.gone()
+	waitEnded(t, p.Group)
+}
+
+// What a post started that has ended is the application, whenever the process that ran
+// it died: it is not ended when the post's time would be over, nor by who pays for it,
+// and may print.
+func TestApplicationOutlivesAll(t *testing.T) {
+	for _, dies := range []string{"while the post runs", "when the post has ended", "when the post was left"} {
+		t.Run(dies, func(t *testing.T) {
+			t.Parallel()
+			w := newWitness(t)
+			end, endPost := newSignal(t)
+			path, give := newSignal(t)
+			const script = `exec 9>"$1"; sh -c 'read -r x <"$2"; yes | head -c 300000 && echo alive >&9; read -r x <"$2"' sh "$@" &
+echo $$ >&9; read -r x <"$3"; exit 0`
+			p := newParent(t, "short post", sh(script, w.path, path, end))
+			line, err := w.lines.ReadString('\n')
+			post, err2 := strconv.Atoi(strings.TrimSpace(line))
+			if err := errors.Join(err, err2); err != nil {
+				t.Fatal(err)
+			}
+			p.watched()
+			switch dies {
+			case "while the post runs":
+				p.kill()
+				endPost()
+				waitEnded(t, post)
+			case "when the post has ended":
+				if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				endPost()
+				waitEnded(t, post)
+				p.kill()
+			default:
+				endPost()
+				if err := p.cmd.Wait(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.end()
+			waitEnded(t, p.Group)
+			give()
+			w.hear("alive")
+			p.end()
+			give()
+			w.gone()
+		})
+	}
+}
+
 func TestEnd(t *testing.T) {
 	for name, script := range hangs {
 		if name == "reads what is told" {
@@ -121,10 +226,7 @@ func TestEnd(t *testing.T) {
 			p.kill()
 			p.end()
 			w.gone()
-			// Whoever has it now as a child may not have asked how it ended.
-			if state, _ := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(p.Group)).Output(); len(state) > 0 && state[0] != 'Z' {
-				t.Errorf("its first process is in state %s", state)
-			}
+			waitEnded(t, p.Group)
 		})
 	}
 }

@@ -30,28 +30,78 @@ type group struct {
 	program *program // nil before it was started
 }
 
-// guard is what the guard does: it waits for this process to die, for the program
-// to have the time that it may outlive it, and ends the group that it is in. What
-// a program does to its own group does not end the guard, but for SIGKILL. It holds
-// the output of the program open: one that outlives this process may print.
-//
-// A line on its standard input says that the program ended and left something that
-// is to go on and holds the output. Then it leaves a reader, and ends: to print where
-// nobody reads would end by SIGPIPE the application that a post has started.
-const guard = `trap "" HUP INT QUIT TERM TSTP TTIN TTOU
-if read -r line; then
-	cat <&3 3<&- &
-	exit
-fi
+// guard is what the guard of a pre and an after does: it waits for this process to
+// die, for the program to have the time that it may outlive it, and ends the group that
+// it is in. What a program does to its own group does not end the guard, but for
+// SIGKILL. It reads on what the program prints: where nobody reads any more, a program
+// that prints blocks, or ends by SIGPIPE.
+const guard = deaf + `
+read -r line
+` + reader + `
 sleep "$1"
-kill -TERM 0
-sleep 1
-kill -KILL 0
-`
+` + endGroup
 
-const shell = "/bin/sh"
+// leavingGuard is what the guard of a post does first. It is told the program, and goes
+// on with that in its arguments, where it is found by whoever is to end the group. It is
+// told nothing where this process died before it began the program, or in the instant
+// in which it did.
+const leavingGuard = deaf + `
+read -r program began
+exec ` + shell + ` -c "$2" sh "$1" "$program" "$began"`
 
-func newGroup(env []string, outlive time.Duration, output *os.File) (*group, error) {
+// watch is how it goes on. A line says that the program ended, and left something that
+// is to go on and holds the output. Where this process dies instead, the program has
+// the time that it may outlive it, and the group is ended when that is over and the
+// program is not: what it leaves when it ends by itself is the application. So may be
+// what runs where nobody knows the program.
+const watch = deaf + `
+` + running + `
+read -r line
+told=$?
+` + reader + `
+test $told -eq 0 && exit
+test "$2" || { sleep "$1"; exit; }
+left=$1
+while running "$2" "$3"; do
+	if test "$left" -le 0; then
+		` + endGroup + `
+	fi
+	sleep 1
+	left=$((left - 1))
+done`
+
+const (
+	shell    = "/bin/sh"
+	deaf     = `trap "" HUP INT QUIT TERM TSTP TTIN TTOU`
+	endGroup = `kill -TERM 0; sleep 1; kill -KILL 0`
+)
+
+// guard is how a guard is started.
+func (c call) guard() []string {
+	seconds := strconv.Itoa(int(math.Ceil(max(0, c.outlive.Seconds()))))
+	if c.leaves {
+		return []string{"sh", "-c", leavingGuard, "sh", seconds, watch}
+	}
+	return []string{"sh", "-c", guard, "sh", seconds}
+}
+
+// watched is the program that a guard watches, and when that began: its last two
+// arguments, empty where it does not know. ok says that it watches by now.
+func watched(argv []string) (pid, began string, ok bool) {
+	if len(argv) != 7 {
+		return "", "", false
+	}
+	return argv[5], argv[6], true
+}
+
+// tell tells a guard what it is to watch. Nobody has asked yet how that ended, so its
+// number is its own.
+func (g *group) tell() {
+	p, _ := look(g.program.pid) // of one that is not found the guard finds nothing either
+	_, _ = fmt.Fprintln(g.life, g.program.pid, beginOf(p.began))
+}
+
+func newGroup(c call, output *os.File) (*group, error) {
 	stdin, life, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -65,12 +115,11 @@ func newGroup(env []string, outlive time.Duration, output *os.File) (*group, err
 	defer null.Close()
 	// output.Fd would make its reader block.
 	conn, err := output.SyscallConn()
-	g := &group{life: life}
+	g := &group{life: life, Process: core.Process{Leaves: c.leaves}}
 	if err == nil {
 		err = conn.Control(func(fd uintptr) {
-			seconds := strconv.Itoa(int(math.Ceil(max(0, outlive.Seconds()))))
-			g.Group, err = syscall.ForkExec(shell, []string{"sh", "-c", guard, "sh", seconds}, &syscall.ProcAttr{
-				Dir: "/", Env: pathOf(env), Files: []uintptr{stdin.Fd(), null.Fd(), null.Fd(), fd},
+			g.Group, err = syscall.ForkExec(shell, c.guard(), &syscall.ProcAttr{
+				Dir: "/", Env: pathOf(c.env), Files: []uintptr{stdin.Fd(), null.Fd(), null.Fd(), fd},
 				Sys: &syscall.SysProcAttr{Setpgid: true},
 			})
 		})
@@ -79,10 +128,12 @@ func newGroup(env []string, outlive time.Duration, output *os.File) (*group, err
 		_ = life.Close()
 		return nil, fmt.Errorf("%s, which guards it, does not start: %w", shell, err)
 	}
-	if g.Began, err = began(g.Group); err != nil {
+	first, err := look(g.Group)
+	if err != nil {
 		g.end()
 		return nil, fmt.Errorf("when its process group began: %w", err)
 	}
+	g.Began = first.began
 	return g, nil
 }
 

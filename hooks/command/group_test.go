@@ -39,7 +39,7 @@ func TestStoppedProgramEndsItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.end()
-	g, err := newGroup(nil, 0, o.read)
+	g, err := newGroup(call{}, o.read)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,5 +58,47 @@ func TestStoppedProgramEndsItself(t *testing.T) {
 	<-p.over
 	if p.status.ExitStatus() != 42 {
 		t.Errorf("it ended with %v", p.result())
+	}
+}
+
+// A guard that does not know its program, as of a process that died in the instant in
+// which it began it, ends nothing. Whoever ends the group runs the post again.
+func TestUnknownProgram(t *testing.T) {
+	for name, c := range map[string]struct {
+		outlive time.Duration
+		end     bool
+	}{"its time is over": {0, false}, "the group is ended": {time.Hour, true}} {
+		t.Run(name, func(t *testing.T) {
+			o, err := newOutput(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer o.end()
+			g, err := newGroup(call{leaves: true, outlive: c.outlive}, o.read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Leaves = false // start tells nothing
+			p, err := g.start(call{path: shell, argv: []string{"sh", "-c", "sleep 1000; :"}, dir: "/"}, o.write)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.Leaves = true
+			_ = g.life.Close() // as when this process dies
+			if c.end {
+				err := End(t.Context(), g.Process)
+				if <-p.over; err != nil {
+					t.Error(err)
+				}
+				p.unfeed()
+				reap(g.Group)
+				return
+			}
+			reap(g.Group)
+			if is, err := look(p.pid); err != nil || is.ended {
+				t.Errorf("it is ended: %+v, %v", is, err)
+			}
+			g.end()
+		})
 	}
 }

@@ -1,7 +1,10 @@
 package command
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -20,13 +23,41 @@ func (process) marked(core.Process) bool { return false }
 
 func (process) strayed(core.Process) bool { return false }
 
-// began is when a process did, to the microsecond.
-func began(pid int) (string, error) {
+// beginOf is the same.
+func beginOf(began string) string { return began }
+
+// running is a function of sh: whether a process has not ended. It is asked every
+// second, and a number is not used again as fast.
+const running = `running() {
+	case $(ps -o stat= -p "$1") in "" | Z*) return 1 ;; esac
+}`
+
+// reader is a command of sh that reads what is printed. A read of a pipe that this
+// process had may not wait.
+const reader = "until cat <&3; do sleep 1; done &"
+
+// arguments are those of a process, with the name of its program; see procargs2 of
+// sysctl(3).
+func arguments(pid int) ([]string, error) {
+	raw, err := unix.SysctlRaw("kern.procargs2", pid)
+	if err != nil {
+		return nil, notThere(pid, err)
+	}
+	return parseArguments(raw), nil
+}
+
+// notThere is what the system has other words for.
+func notThere(pid int, err error) error {
+	return fmt.Errorf("process %d: %w: %w", pid, fs.ErrNotExist, err)
+}
+
+// look is a process. It began to the microsecond.
+func look(pid int) (process, error) {
 	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil {
-		return "", err
+		return process{}, notThere(pid, err)
 	}
-	return processOf(*info).began, nil
+	return processOf(*info), nil
 }
 
 // processes are those of a group.
@@ -45,4 +76,21 @@ func processOf(info unix.KinfoProc) process {
 		name:  unix.ByteSliceToString(info.Proc.P_comm[:]),
 		ended: info.Proc.P_stat == zombie, began: fmt.Sprintf("%d.%06d", at.Sec, at.Usec),
 	}
+}
+
+// parseArguments takes apart what is their number, the path of the program, zeros, and
+// each of them with a zero at its end.
+func parseArguments(raw []byte) (argv []string) {
+	if len(raw) < 4 {
+		return nil
+	}
+	n := binary.NativeEndian.Uint32(raw)
+	_, rest, _ := bytes.Cut(raw[4:], []byte{0})
+	rest = bytes.TrimLeft(rest, "\x00")
+	for ; n > 0 && len(rest) > 0; n-- {
+		var arg []byte
+		arg, rest, _ = bytes.Cut(rest, []byte{0})
+		argv = append(argv, string(arg))
+	}
+	return argv
 }

@@ -29,18 +29,31 @@ func (p process) strayed(from core.Process) bool {
 	return sessionOf(p.began) == sessionOf(from.Began) && p.marked(from)
 }
 
-// sessionOf is the end of what began makes.
+// sessionOf is the end of when a process began.
 func sessionOf(began string) string { return began[strings.LastIndexByte(began, '/')+1:] }
 
-// began is when a process did: the boot, ticks since then, and its session, which a
-// process that leads a group cannot leave.
-func began(pid int) (string, error) {
-	boot, err := bootID()
-	if err != nil {
-		return "", err
-	}
-	p, err := look(pid, boot)
-	return p.began, err
+// beginOf is that without the session, which a program that does not lead a group may
+// leave.
+func beginOf(began string) string { return strings.TrimSuffix(began, "/"+sessionOf(began)) }
+
+// running is a function of sh: whether a process that began then has not ended. Its
+// state is the first word behind the name of its program, and the time of its start the
+// 20th. Where nobody asks how it ended it stays a zombie.
+const running = `running() {
+	stat=$(cat "/proc/$1/stat") || return
+	set -- "${2#*/}" ${stat##*) }
+	case $2 in [ZXx]) return 1 ;; esac
+	test "$1" = "${21}"
+}`
+
+// reader is a command of sh that reads what is printed. It opens the pipe anew: a read
+// of that which this process has does not wait, see output.hand.
+const reader = "cat </proc/self/fd/3 3<&- &"
+
+// arguments are those of a process, with the name of its program; none of a zombie.
+func arguments(pid int) ([]string, error) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"), err
 }
 
 // processes are all that there are.
@@ -61,7 +74,7 @@ func processes(int) (all []process, err error) {
 			continue
 		}
 		// One may end meanwhile, and hidepid of proc(5) hides those of other users.
-		switch p, err := look(pid, boot); {
+		switch p, err := lookSince(boot, pid); {
 		case err == nil:
 			all = append(all, p)
 		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) && !errors.Is(err, fs.ErrPermission):
@@ -76,8 +89,18 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(id)), err
 }
 
-// look reads /proc/PID/stat, see proc_pid_stat(5).
-func look(pid int, boot string) (process, error) {
+// look is a process. It began at the boot, ticks since then, and in its session, which
+// a process that leads a group cannot leave.
+func look(pid int) (process, error) {
+	boot, err := bootID()
+	if err != nil {
+		return process{}, err
+	}
+	return lookSince(boot, pid)
+}
+
+// lookSince reads /proc/PID/stat, see proc_pid_stat(5).
+func lookSince(boot string, pid int) (process, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return process{}, err

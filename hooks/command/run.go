@@ -40,7 +40,7 @@ func (c call) do(ctx context.Context) (said string, err error) {
 
 // guarded runs a program in a group of its own.
 func (c call) guarded(ctx context.Context, out *output) error {
-	g, err := newGroup(c.env, c.outlive, out.read)
+	g, err := newGroup(c, out.read)
 	if err != nil {
 		return err
 	}
@@ -106,6 +106,9 @@ func (g *group) start(c call, out *os.File) (*program, error) {
 	g.program = &program{
 		pid: pid, group: g.Group, input: input,
 		fed: make(chan struct{}), asks: make(chan struct{}, 1), over: make(chan struct{}),
+	}
+	if g.Leaves {
+		g.tell()
 	}
 	go g.program.feed(c.input)
 	go g.program.watch()
