@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -89,7 +90,7 @@ func TestWrongURL(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = new(Config).SetURL(u)
-		wantKind(t, text, err, core.ErrInvalid)
+		prove.Kind(t, text, err, core.ErrInvalid)
 		if err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary")) {
 			t.Errorf("%s: %v; want %q", text, err, want)
 		}
@@ -131,7 +132,7 @@ func TestEmulatorHost(t *testing.T) {
 		c := configured(t, "bucket", test.options)
 		s, err := newStore(t.Context(), *c, core.Env{})
 		if test.base == "" {
-			wantKind(t, test.host, err, core.ErrInvalid)
+			prove.Kind(t, test.host, err, core.ErrInvalid)
 			if _, err := c.Open(t.Context(), core.Env{}); err == nil || !strings.Contains(err.Error(), "STORAGE_EMULATOR_HOST") {
 				t.Errorf("%s: %v does not say which variable", test.host, err)
 			}

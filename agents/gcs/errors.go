@@ -66,6 +66,14 @@ var rights = map[op]string{
 	opBucket:  "storage.buckets.get",
 }
 
+// A failure is how a request ended, with what it was.
+type failure struct {
+	of op
+	error
+}
+
+func (f failure) Unwrap() error { return f.error }
+
 // translate says what an error of a request means. One that has a kind, such as the
 // source's, stays as it is.
 func translate(of op, err error) error {
@@ -81,7 +89,7 @@ func translate(of op, err error) error {
 
 // answered is an error that the server told.
 func answered(of op, answer *googleapi.Error, err error) error {
-	e := &core.Error{RetryAfter: transport.RetryAfter(answer.Header), Err: transport.Quiet{Cause: err}}
+	e := &core.Error{RetryAfter: transport.RetryAfter(answer.Header), Err: transport.Quiet{Cause: failure{of, err}}}
 	if len(answer.Errors) > 0 {
 		e.Code = answer.Errors[0].Reason
 	}

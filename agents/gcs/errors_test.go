@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
 )
@@ -60,12 +61,8 @@ var refusals = []struct {
 // saying is a store whose server gives one answer.
 func saying(t *testing.T, say func(q *http.Request) (*http.Response, error)) *store {
 	t.Helper()
-	return driver(t, configured(t, "bucket", "endpoint=https://gcs.example&emulator=true"), core.Env{Transport: roundTripper(say)})
+	return driver(t, configured(t, "bucket", "endpoint=https://gcs.example&emulator=true"), core.Env{Transport: prove.RoundTripper(say)})
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { return f(q) }
 
 // TestKinds goes through what the service answers, in JSON and in words.
 func TestKinds(t *testing.T) {
@@ -77,7 +74,7 @@ func TestKinds(t *testing.T) {
 		what := fmt.Sprintf("%d %s %.30s", test.status, test.reason, test.message)
 		m := &composite{store: s, key: "data/x", token: "0123456789abcdef"}
 		_, err := m.compose(t.Context(), s.resource("data/x", "", 0, 0), nil)
-		wantKind(t, what, err, test.want)
+		prove.Kind(t, what, err, test.want)
 		var e *core.Error
 		if !errors.As(err, &e) || e.Code != test.reason || e.RequestID != requestID || test.reason != "" && strings.Count(err.Error(), test.reason+" (") != 1 {
 			t.Errorf("%s: the error is %v, want reason and request once", what, err)
@@ -98,12 +95,12 @@ func TestNotThere(t *testing.T) {
 	for _, message := range []string{"Not Found", ""} {
 		s := saying(t, func(q *http.Request) (*http.Response, error) { return refuse(q, 404, "notFound", message), nil })
 		_, err := s.Stat(t.Context(), "meta/x")
-		wantKind(t, "a look, where a list finds no bucket", err, core.ErrNoPlace)
-		_, err = put(t.Context(), s, "meta/x", []byte("x"))
-		wantKind(t, "an upload", err, core.ErrNoPlace)
+		prove.Kind(t, "a look, where a list finds no bucket", err, core.ErrNoPlace)
+		_, err = prove.Put(t.Context(), s, "meta/x", []byte("x"))
+		prove.Kind(t, "an upload", err, core.ErrNoPlace)
 		s.found.Store(true)
 		_, err = s.Stat(t.Context(), "meta/x")
-		wantKind(t, "a look, where the bucket is known", err, core.ErrNotFound)
+		prove.Kind(t, "a look, where the bucket is known", err, core.ErrNotFound)
 		if err := s.Delete(t.Context(), "meta/x"); err != nil {
 			t.Errorf("a delete: %v", err)
 		}
@@ -165,14 +162,14 @@ func TestNoAnswer(t *testing.T) {
 		s := saying(t, func(*http.Request) (*http.Response, error) { return nil, test.err })
 		for _, ask := range []func() error{
 			func() error { _, err := s.Stat(t.Context(), "data/x"); return err },
-			func() error { _, err := put(t.Context(), s, "data/x", []byte("x")); return err },
+			func() error { _, err := prove.Put(t.Context(), s, "data/x", []byte("x")); return err },
 			func() error {
 				_, err := s.Range(t.Context(), object.Object{Key: "data/x", Size: 1, Version: "1"}, 0, 1)
 				return err
 			},
 		} {
 			err := ask()
-			wantKind(t, what, err, test.want)
+			prove.Kind(t, what, err, test.want)
 			if err == nil || !strings.Contains(err.Error(), test.text) || !errors.Is(err, test.err) {
 				t.Errorf("%s: %v, want %q", what, err, test.text)
 			}
@@ -204,7 +201,7 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 			return r, nil
 		})
 		r, err := s.Range(t.Context(), o, 0, test.n)
-		wantKind(t, what, err, test.want)
+		prove.Kind(t, what, err, test.want)
 		if err == nil {
 			_ = r.Close()
 		}
@@ -219,10 +216,10 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 			return r, nil
 		})
-		_, err := put(t.Context(), s, "meta/x", []byte("x"))
-		wantKind(t, "an upload that is answered by "+what, err, core.ErrUnavailable)
+		_, err := prove.Put(t.Context(), s, "meta/x", []byte("x"))
+		prove.Kind(t, "an upload that is answered by "+what, err, core.ErrUnavailable)
 		for _, err := range s.List(t.Context(), "meta/", "") {
-			wantKind(t, "a list that is answered by "+what, err, core.ErrUnavailable)
+			prove.Kind(t, "a list that is answered by "+what, err, core.ErrUnavailable)
 		}
 	}
 }

@@ -5,22 +5,19 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	"github.com/minio/crc64nvme"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/conformance/emulator"
 	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
 )
@@ -44,20 +41,6 @@ func on(server *emulator.FakeGCS, options string) string {
 	return "part_size=1MiB&credentials=" + url.QueryEscape(server.Credentials) + "&endpoint=" + url.QueryEscape(server.URL()) + "&" + options
 }
 
-func open(t testing.TB, c *Config, env core.Env) core.Agent {
-	t.Helper()
-	a, err := c.Open(t.Context(), env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return a
-}
-
 // driver is the store of a configuration.
 func driver(t testing.TB, c *Config, env core.Env) *store {
 	t.Helper()
@@ -68,8 +51,6 @@ func driver(t testing.TB, c *Config, env core.Env) *store {
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
-
-func agent(s *store, env core.Env) core.Agent { return object.New(object.Retry(s, env), env) }
 
 // A recorder remembers requests on their way, with bodies that are short.
 type recorder struct {
@@ -106,25 +87,11 @@ func (r *recorder) seen() ([]*http.Request, []string) {
 	return slices.Clone(r.all), slices.Clone(r.said)
 }
 
-func noise(size int) []byte {
-	b := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{byte(size), byte(size >> 8)}).Read(b)
-	return b
-}
-
-func section(b []byte) *io.SectionReader {
-	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
-}
-
-func put(ctx context.Context, s *store, key string, b []byte) (object.Object, error) {
-	return s.Put(ctx, key, section(b), core.CRC64(crc64nvme.Checksum(b)))
-}
-
 // partsOf cuts bytes into parts of a size.
 func partsOf(b []byte, size int) (all []object.Part) {
 	for off := 0; off < len(b); off += size {
 		piece := b[off:min(off+size, len(b))]
-		all = append(all, object.Part{Index: len(all), Offset: int64(off), Size: int64(len(piece)), CRC64: core.CRC64(crc64nvme.Checksum(piece))})
+		all = append(all, object.Part{Index: len(all), Offset: int64(off), Size: int64(len(piece)), CRC64: prove.Sum(piece)})
 	}
 	return all
 }
@@ -134,60 +101,9 @@ func send(ctx context.Context, m object.Multipart, b []byte, parts []object.Part
 	each, ctx := errgroup.WithContext(ctx)
 	each.SetLimit(8)
 	for _, p := range parts {
-		each.Go(func() error { return m.Put(ctx, p, section(b[p.Offset:p.Offset+p.Size])) })
+		each.Go(func() error { return m.Put(ctx, p, prove.Section(b[p.Offset:p.Offset+p.Size])) })
 	}
 	return each.Wait()
-}
-
-// upload stores a backup of bytes.
-func upload(t testing.TB, a core.Agent, b []byte) (core.Backup, error) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "archive.tar.zst")
-	if err := os.WriteFile(file, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return core.Upload(t.Context(), a, file, core.Backup{Job: "app"})
-}
-
-func uploaded(t testing.TB, a core.Agent, b []byte) core.ID {
-	t.Helper()
-	stored, err := upload(t, a, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stored.ID
-}
-
-// holds demands that a backup is listed and has these bytes.
-func holds(t testing.TB, a core.Agent, id core.ID, want []byte) {
-	t.Helper()
-	if ids, err := list(t.Context(), a); err != nil || len(ids) != 1 || ids[0] != id {
-		t.Fatalf("the list is %v, %v; want %s", ids, err, id)
-	}
-	file := filepath.Join(t.TempDir(), "back")
-	if _, err := core.Download(t.Context(), a, id, file); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("%d bytes came back as %d others, %v", len(want), len(got), err)
-	}
-}
-
-func list(ctx context.Context, a core.Agent) (ids []core.ID, err error) {
-	for b, err := range a.List(ctx) {
-		if err != nil {
-			return ids, err
-		}
-		ids = append(ids, b.ID)
-	}
-	return ids, nil
-}
-
-func wantKind(t testing.TB, what string, err error, want core.ErrorKind) {
-	t.Helper()
-	if core.KindOf(err) != want {
-		t.Errorf("%s: %v, want %q", what, err, want)
-	}
 }
 
 const someToken = "0123456789abcdef"
@@ -200,7 +116,7 @@ func TestManyParts(t *testing.T) {
 		c := configured(t, bucket.Name, on(server, "kms_key="+someKey))
 		c.Prefix = fmt.Sprint("of-", n)
 		s := driver(t, c, core.Env{})
-		body := noise(3*n - 1)
+		body := prove.Noise(3*n - 1)
 		parts := partsOf(body, 3)
 		m, err := s.Begin(t.Context(), "data/x.tar.zst", someToken)
 		if err == nil {
@@ -210,11 +126,11 @@ func TestManyParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		o, err := m.Commit(t.Context(), parts)
-		if err != nil || o.Size != int64(len(body)) || !o.Summed || o.Sum != core.CRC64(crc64nvme.Checksum(body)) || o.Token != someToken {
+		if err != nil || o.Size != int64(len(body)) || !o.Summed || o.Sum != prove.Sum(body) || o.Token != someToken {
 			t.Fatalf("%d parts: stored as %+v, %v", n, o, err)
 		}
 		_, err = m.Commit(t.Context(), parts)
-		wantKind(t, "a second commit", err, core.ErrExists)
+		prove.Kind(t, "a second commit", err, core.ErrExists)
 		if got, err := bucket.Get(t.Context(), conformance.Namespace(c.Prefix), "data/x.tar.zst"); err != nil || !bytes.Equal(got, body) {
 			t.Errorf("%d parts: %d bytes, %v", n, len(got), err)
 		}
@@ -234,7 +150,7 @@ func TestManyParts(t *testing.T) {
 			t.Errorf("%d parts: left are %q", n, left)
 		}
 		_, err = m.Commit(t.Context(), parts)
-		wantKind(t, "a commit without parts", err, core.ErrNotFound)
+		prove.Kind(t, "a commit without parts", err, core.ErrNotFound)
 	}
 }
 
@@ -249,7 +165,7 @@ func TestPartsByList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := noise(5000)
+	body := prove.Noise(5000)
 	parts := partsOf(body, 1000)
 	if err := send(t.Context(), m, body, parts); err != nil {
 		t.Fatal(err)
@@ -282,8 +198,8 @@ func TestPartsByList(t *testing.T) {
 	other := parts[2]
 	other.CRC64++
 	_, err = m.Commit(t.Context(), append(slices.Clone(parts[:2]), other))
-	wantKind(t, "a commit of a part that is not there", err, core.ErrNotFound)
-	crc, err := sumOf(section(body[1000:2000]), parts[1].CRC64)
+	prove.Kind(t, "a commit of a part that is not there", err, core.ErrNotFound)
+	crc, err := sumOf(prove.Section(body[1000:2000]), parts[1].CRC64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,9 +210,9 @@ func TestPartsByList(t *testing.T) {
 		t.Errorf("%d parts, where one has other bytes now, %v", len(have), err)
 	}
 	_, err = m.Commit(t.Context(), parts)
-	wantKind(t, "a commit of a part that has other bytes now", err, core.ErrChanged)
+	prove.Kind(t, "a commit of a part that has other bytes now", err, core.ErrChanged)
 	_, err = s.Stat(t.Context(), "data/x.tar.zst")
-	wantKind(t, "the object", err, core.ErrNotFound)
+	prove.Kind(t, "the object", err, core.ErrNotFound)
 }
 
 // A source that gives other bytes than when its checksum was computed is found out
@@ -304,10 +220,10 @@ func TestPartsByList(t *testing.T) {
 func TestChangedBytes(t *testing.T) {
 	rec := new(recorder)
 	s := driver(t, configured(t, "bucket", "endpoint=http://127.0.0.1:1&emulator=true"), core.Env{Transport: rec})
-	p := partsOf(noise(1000), 1000)[0]
-	wantKind(t, "a part", (&composite{store: s, key: "data/x", token: someToken}).Put(t.Context(), p, section(noise(999))), core.ErrChanged)
-	_, err := s.Put(t.Context(), "meta/x", section([]byte("x")), p.CRC64)
-	wantKind(t, "an object", err, core.ErrChanged)
+	p := partsOf(prove.Noise(1000), 1000)[0]
+	prove.Kind(t, "a part", (&composite{store: s, key: "data/x", token: someToken}).Put(t.Context(), p, prove.Section(prove.Noise(999))), core.ErrChanged)
+	_, err := s.Put(t.Context(), "meta/x", prove.Section([]byte("x")), p.CRC64)
+	prove.Kind(t, "an object", err, core.ErrChanged)
 	if all, _ := rec.seen(); len(all) > 0 {
 		t.Errorf("%d requests", len(all))
 	}
@@ -318,9 +234,9 @@ func TestConcurrency(t *testing.T) {
 	server := fake.Get(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	gate := &meeting{next: http.DefaultTransport, want: 3, all: make(chan struct{})}
-	a := open(t, configured(t, bucket.Name, on(server, "concurrency=3")), core.Env{Transport: gate})
-	body := noise(7 * minPart)
-	holds(t, a, uploaded(t, a, body), body)
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "concurrency=3")), core.Env{Transport: gate})
+	body := prove.Noise(7 * minPart)
+	prove.Holds(t, a, prove.Uploaded(t, a, body), body)
 	if gate.most != 3 {
 		t.Errorf("%d parts at once, want 3", gate.most)
 	}

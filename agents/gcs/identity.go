@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"strings"
 
 	"cloud.google.com/go/auth"
@@ -35,16 +37,28 @@ func newIdentity(c Config, next http.RoundTripper) (*identity, error) {
 	own.DisableKeepAlives = true // nobody could close them
 	i := &identity{next: next, turn: newTurn(), options: credentials.DetectOptions{
 		Scopes:              []string{storage.ScopeFullControl, "https://www.googleapis.com/auth/cloud-platform"},
-		CredentialsFile:     c.Credentials,
 		Client:              transport.Client(own),
 		DisableAsyncRefresh: true, // nothing goes on behind a call's back
 	}}
 	if c.Credentials != "" {
-		if i.found, err = credentials.DetectDefault(&i.options); err != nil {
+		if i.found, err = fromFile(c.Credentials, &i.options); err != nil {
 			return nil, core.Errorf(core.ErrInvalid, "the credentials of %s: %w", c.Place(), err)
 		}
 	}
 	return i, nil
+}
+
+// fromFile takes credentials of whatever type the file says: who names it, trusts it.
+func fromFile(file string, options *credentials.DetectOptions) (*auth.Credentials, error) {
+	doc, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var is struct{ Type credentials.CredType }
+	if err := json.Unmarshal(doc, &is); err != nil {
+		return nil, fmt.Errorf("%s is no JSON", file) // which may repeat a secret
+	}
+	return credentials.NewCredentialsFromJSON(is.Type, doc, options)
 }
 
 // RoundTrip signs a request.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -21,9 +22,9 @@ func TestLock(t *testing.T) {
 				now := time.Now()
 				env := core.Env{Now: func() time.Time { return now }}
 				c := configured(t, bucket.Name, on(server, "lock_for=1h&lock="+mode+"&upload="+upload))
-				a, s := open(t, c, env), driver(t, c, env)
-				body := noise(minPart + 1000)
-				id := uploaded(t, a, body)
+				a, s := prove.Open(t, c, env), driver(t, c, env)
+				body := prove.Noise(minPart + 1000)
+				id := prove.Uploaded(t, a, body)
 				archive, meta := "data/"+string(id)+".tar.zst", "meta/"+string(id)+".json"
 				for _, key := range []string{archive, meta} {
 					attrs, err := s.look(t.Context(), key)
@@ -40,7 +41,7 @@ func TestLock(t *testing.T) {
 				if after := server.Names(bucket.Name, ""); !slices.Equal(before, after) {
 					t.Errorf("the delete that was refused made %q of %q", after, before)
 				}
-				holds(t, a, id, body)
+				prove.Holds(t, a, id, body)
 			})
 		}
 	}
@@ -48,7 +49,7 @@ func TestLock(t *testing.T) {
 
 func wantLocked(t *testing.T, err error, until time.Time) {
 	t.Helper()
-	wantKind(t, "a delete of what is locked", err, core.ErrLocked)
+	prove.Kind(t, "a delete of what is locked", err, core.ErrLocked)
 	var e *core.Error
 	if !errors.As(err, &e) || e.Until.Sub(until).Abs() > time.Minute || !strings.Contains(err.Error(), e.Until.UTC().Format(time.RFC3339)) {
 		t.Errorf("%v; want until %v", err, until)
@@ -60,9 +61,9 @@ func TestBucketKeeps(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{Retention: time.Hour})
 	c := configured(t, bucket.Name, on(server, ""))
-	a, s := open(t, c, core.Env{}), driver(t, c, core.Env{})
-	body := noise(minPart + 1000)
-	id := uploaded(t, a, body)
+	a, s := prove.Open(t, c, core.Env{}), driver(t, c, core.Env{})
+	body := prove.Noise(minPart + 1000)
+	id := prove.Uploaded(t, a, body)
 	if left := server.Names(bucket.Name, "app/tmp/"); len(left) > 0 {
 		t.Errorf("parts are left for as long as the bucket says: %q", left)
 	}
@@ -70,15 +71,15 @@ func TestBucketKeeps(t *testing.T) {
 	wantLocked(t, s.Delete(t.Context(), "meta/"+string(id)+".json"), time.Now().Add(time.Hour))
 	server.MakeBucket(bucket.Name, fakegcs.Bucket{})
 
-	id = uploaded(t, a, body[:1000])
+	id = prove.Uploaded(t, a, body[:1000])
 	archive := "app/data/" + string(id) + ".tar.zst"
 	for _, hold := range [][2]bool{{true, false}, {false, true}} {
 		if err := server.Hold(bucket.Name, archive, hold[0], hold[1]); err != nil {
 			t.Fatal(err)
 		}
 		before := server.Names(bucket.Name, "")
-		wantKind(t, "a delete of what is held", a.Delete(t.Context(), id), core.ErrLocked)
-		wantKind(t, "a delete of the object", s.Delete(t.Context(), strings.TrimPrefix(archive, "app/")), core.ErrLocked)
+		prove.Kind(t, "a delete of what is held", a.Delete(t.Context(), id), core.ErrLocked)
+		prove.Kind(t, "a delete of the object", s.Delete(t.Context(), strings.TrimPrefix(archive, "app/")), core.ErrLocked)
 		if after := server.Names(bucket.Name, ""); !slices.Equal(before, after) {
 			t.Errorf("the delete that was refused made %q of %q", after, before)
 		}
@@ -99,10 +100,10 @@ func TestBucketKeeps(t *testing.T) {
 func TestLockWithoutRetention(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
-	a := open(t, configured(t, bucket.Name, on(server, "lock=locked&lock_for=1h")), core.Env{})
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "lock=locked&lock_for=1h")), core.Env{})
 	for _, size := range []int{1000, minPart + 1000} {
-		_, err := upload(t, a, noise(size))
-		wantKind(t, "an upload", err, core.ErrUnsupported)
+		_, err := prove.Upload(t, a, prove.Noise(size))
+		prove.Kind(t, "an upload", err, core.ErrUnsupported)
 		if err == nil || !strings.Contains(err.Error(), "Object retention is not enabled") {
 			t.Errorf("%v does not say what is missing", err)
 		}
@@ -116,9 +117,9 @@ func TestLockWithoutRetention(t *testing.T) {
 func TestPartsInVersions(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{Versioning: true})
-	a := open(t, configured(t, bucket.Name, on(server, "")), core.Env{})
-	body := noise(40*minPart + 1000)
-	holds(t, a, uploaded(t, a, body), body)
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{})
+	body := prove.Noise(40*minPart + 1000)
+	prove.Holds(t, a, prove.Uploaded(t, a, body), body)
 	if most := int64(len(body) + 10_000); server.Held() > most {
 		t.Errorf("%d bytes are held, want %d", server.Held(), most)
 	}

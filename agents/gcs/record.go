@@ -28,6 +28,7 @@ type record struct {
 	recordHead
 	lines []line
 	file  string // "" where there is none
+	busy  bool   // whether another upload has it
 	lock  *flock.Flock
 }
 
@@ -67,19 +68,19 @@ func (s *store) newRecord(ctx context.Context, head recordHead) (*record, error)
 		err = os.WriteFile(r.file, append(doc, '\n'), 0o600)
 	}
 	if err == nil {
-		_, err = r.claim(ctx)
+		err = r.claim(ctx)
 	}
 	return r, err
 }
 
 // claim makes a record this upload's, unless another has it.
-func (r *record) claim(ctx context.Context) (bool, error) {
+func (r *record) claim(ctx context.Context) error {
 	r.lock = flock.New(r.file+".lock", flock.SetPermissions(0o600))
 	ok, err := r.lock.TryLock()
-	if ok {
+	if r.busy = !ok; ok {
 		context.AfterFunc(ctx, func() { _ = r.lock.Unlock() }) // it ends with the process anyway
 	}
-	return ok, err
+	return err
 }
 
 // add writes down a part that is about to be sent. begun says that the server has bytes
@@ -126,8 +127,7 @@ func (r *record) forget() {
 	}
 }
 
-// records yields those of this place, of keys that begin with prefix, that no upload has
-// now.
+// records yields those of this place, of keys that begin with prefix.
 func (s *store) records(ctx context.Context, prefix string) iter.Seq2[*record, error] {
 	return func(yield func(*record, error) bool) {
 		if s.env.StateDir == "" {
@@ -146,8 +146,8 @@ func (s *store) records(ctx context.Context, prefix string) iter.Seq2[*record, e
 			if r.load() != nil || r.Place != s.config.Place() || !strings.HasPrefix(r.Key, prefix) {
 				continue // another's, or none: the upload begins anew
 			}
-			ok, err := r.claim(ctx)
-			if err == nil && (!ok || r.load() != nil) { // it may have grown before it was ours
+			err := r.claim(ctx)
+			if err == nil && r.load() != nil { // it may have grown before it was ours, or ended
 				continue
 			}
 			if !yield(r, err) {

@@ -14,6 +14,7 @@ import (
 	raw "google.golang.org/api/storage/v1"
 
 	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
 )
@@ -35,13 +36,13 @@ func creations(t *testing.T, c *Config, key string) (all []creation) {
 	t.Helper()
 	rec := new(recorder)
 	s := driver(t, c, core.Env{Transport: rec, Now: func() time.Time { return time.Unix(1e9, 0) }})
-	_, err := put(t.Context(), s, key, []byte("body"))
-	wantKind(t, "a denied request", err, core.ErrDenied)
+	_, err := prove.Put(t.Context(), s, key, []byte("body"))
+	prove.Kind(t, "a denied request", err, core.ErrDenied)
 	_, err = s.beginSession(t.Context(), key, someToken)
-	wantKind(t, "a denied request", err, core.ErrDenied)
+	prove.Kind(t, "a denied request", err, core.ErrDenied)
 	m := &composite{store: s, key: key, token: someToken}
 	_, err = m.compose(t.Context(), s.resource(key, someToken, 1, 2), []piece{{name: "a", generation: 1}})
-	wantKind(t, "a denied request", err, core.ErrDenied)
+	prove.Kind(t, "a denied request", err, core.ErrDenied)
 	asked, said := rec.seen()
 	for i, q := range asked {
 		query := q.URL.Query()
@@ -129,9 +130,9 @@ func TestWhereRequestsGo(t *testing.T) {
 		rec := new(recorder)
 		s := driver(t, configured(t, "bucket", options), core.Env{Transport: rec})
 		_, err := s.Stat(t.Context(), "meta/x")
-		wantKind(t, "a denied request", err, core.ErrDenied)
+		prove.Kind(t, "a denied request", err, core.ErrDenied)
 		_, err = s.Range(t.Context(), object.Object{Key: "meta/x", Size: 100, Version: "7"}, 3, 4)
-		wantKind(t, "a denied request", err, core.ErrDenied)
+		prove.Kind(t, "a denied request", err, core.ErrDenied)
 		all, _ := rec.seen()
 		for _, q := range all {
 			if got, _, _ := strings.Cut(q.URL.String(), "?"); got != want {
@@ -205,7 +206,7 @@ func TestChain(t *testing.T) {
 			bucket := newBucket(t, server, fakegcs.Bucket{})
 			rec := &recorder{next: http.DefaultTransport}
 			s := driver(t, configured(t, bucket.Name, "endpoint="+url.QueryEscape(server.URL())+"&"+test.options), core.Env{Transport: rec})
-			if _, err := put(t.Context(), s, "meta/x", []byte("x")); err != nil {
+			if _, err := prove.Put(t.Context(), s, "meta/x", []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.Stat(t.Context(), "meta/x"); err != nil {
@@ -225,13 +226,13 @@ func TestChain(t *testing.T) {
 func TestNothingToSignWith(t *testing.T) {
 	s := driver(t, configured(t, "bucket", ""), core.Env{Transport: new(recorder)})
 	_, err := s.Stat(t.Context(), "meta/x")
-	wantKind(t, "no credentials", err, core.ErrUnauthenticated)
+	prove.Kind(t, "no credentials", err, core.ErrUnauthenticated)
 	if err == nil || !strings.Contains(err.Error(), "GOOGLE_APPLICATION_CREDENTIALS") {
 		t.Errorf("%v does not say what to do", err)
 	}
 	for options, want := range map[string]string{"credentials=/nowhere/key.json": "/nowhere/key.json", "credentials=/dev/null": "credentials", "ca_bundle=/nowhere/ca.pem": "/nowhere/ca.pem", "ca_bundle=/dev/null": "/dev/null"} {
 		_, err := configured(t, "bucket", options).Open(t.Context(), core.Env{})
-		wantKind(t, options, err, core.ErrInvalid)
+		prove.Kind(t, options, err, core.ErrInvalid)
 		if err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", options, err)
 		}

@@ -165,8 +165,12 @@ func (m *session) Key() string        { return m.record.Key }
 func (m *session) Token() string      { return m.record.Token }
 func (m *session) Started() time.Time { return m.record.Started }
 
-// Parts are those of the record that the server has whole.
+// Parts are those of the record that the server has whole. One that another upload has
+// cannot be gone on with.
 func (m *session) Parts(ctx context.Context) (all []object.Part, err error) {
+	if m.record.busy {
+		return nil, core.Errorf(core.ErrNotFound, "another upload of %s has its session", m.Key())
+	}
 	if err := m.ask(ctx); err != nil {
 		return nil, err
 	}
@@ -348,8 +352,11 @@ func storedBytes(header string) (int64, error) {
 	return last + 1, nil
 }
 
-// Abort cancels the session: 499 says that it is done.
+// Abort cancels the session, unless another upload has it: 499 says that it is done.
 func (m *session) Abort(ctx context.Context) error {
+	if m.record.busy {
+		return nil
+	}
 	q, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.base+m.record.Target, nil)
 	if err != nil {
 		return err

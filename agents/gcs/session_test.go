@@ -18,6 +18,7 @@ import (
 	"github.com/offsite-backup/offsite/conformance/emulator"
 	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
 	"github.com/offsite-backup/offsite/conformance/fault"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
 )
@@ -90,13 +91,13 @@ func TestSessionSizes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := noise(size)
+		body := prove.Noise(size)
 		parts := partsOf(body, quantum)
 		if err := send(t.Context(), m, body, backward(parts)); err != nil {
 			t.Fatal(err)
 		}
 		_, err = s.Stat(t.Context(), key)
-		wantKind(t, "before it is committed", err, core.ErrNotFound)
+		prove.Kind(t, "before it is committed", err, core.ErrNotFound)
 		o, err := m.Commit(t.Context(), parts)
 		if err != nil || o.Size != int64(size) || o.Token != someToken || o.Summed {
 			t.Errorf("%d bytes: stored as %+v, %v", size, o, err)
@@ -119,7 +120,7 @@ func TestSessionResumes(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	state := t.TempDir()
-	body := noise(8*quantum + 77)
+	body := prove.Noise(8*quantum + 77)
 	parts := partsOf(body, 2*quantum)
 	first, end := context.WithCancel(t.Context())
 	m, err := sessioned(t, server, bucket.Name, state, nil).Begin(first, "data/x.tar", someToken)
@@ -131,7 +132,7 @@ func TestSessionResumes(t *testing.T) {
 	}
 	breaks := proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.ResetUp(quantum + 1000)})
 	m.(*session).base = breaks
-	wantKind(t, "a part that breaks off", m.Put(first, parts[2], section(body[4*quantum:6*quantum])), core.ErrUnavailable)
+	prove.Kind(t, "a part that breaks off", m.Put(first, parts[2], prove.Section(body[4*quantum:6*quantum])), core.ErrUnavailable)
 	others := func(s *store) (all []object.Multipart) {
 		for m, err := range s.Multiparts(t.Context(), "data/x.tar") {
 			if err != nil {
@@ -141,8 +142,14 @@ func TestSessionResumes(t *testing.T) {
 		}
 		return all
 	}
-	if got := others(sessioned(t, server, bucket.Name, state, nil)); len(got) != 0 {
-		t.Errorf("%d uploads, while another has it", len(got))
+	if got := others(sessioned(t, server, bucket.Name, state, nil)); len(got) != 1 {
+		t.Errorf("%d uploads, while one is running", len(got))
+	} else {
+		_, err := got[0].Parts(t.Context())
+		prove.Kind(t, "an upload that another has", err, core.ErrNotFound)
+		if err := got[0].Abort(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 	end() // as the end of the process does
 	rec := &recorder{next: http.DefaultTransport}
@@ -151,8 +158,12 @@ func TestSessionResumes(t *testing.T) {
 		t.Errorf("%d uploads, where nothing is remembered", len(got))
 	}
 	private(t, state)
-	all := eventually(t, func() []object.Multipart { return others(s) })
-	have, err := all[0].Parts(t.Context())
+	all, have, err := others(s), []object.Part(nil), error(nil)
+	for end := time.Now().Add(20 * time.Second); ; all = others(s) { // what the context's end frees is free soon
+		if have, err = all[0].Parts(t.Context()); err == nil || time.Now().After(end) {
+			break
+		}
+	}
 	if err != nil || len(have) != 2 || have[1].CRC64 != parts[1].CRC64 || all[0].Token() != someToken {
 		t.Fatalf("resumed with %+v, %v", have, err)
 	}
@@ -193,19 +204,6 @@ func proxied(t *testing.T, server *emulator.FakeGCS, rules ...*fault.Rule) (url 
 	return "http://" + p.Addr()
 }
 
-// eventually waits until what a context's end frees is free.
-func eventually(t *testing.T, get func() []object.Multipart) []object.Multipart {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; {
-		if all := get(); len(all) > 0 {
-			return all
-		}
-		if time.Now().After(end) {
-			t.Fatal("the upload is not found")
-		}
-	}
-}
-
 func files(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -238,7 +236,7 @@ func private(t *testing.T, dir string) {
 func TestSessionThatIsNoUse(t *testing.T) {
 	server := fake.Get(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
-	body := noise(4*quantum + 5)
+	body := prove.Noise(4*quantum + 5)
 	parts := partsOf(body, quantum)
 	for what, test := range map[string]struct {
 		spoil func(t *testing.T, m *session)
@@ -260,7 +258,7 @@ func TestSessionThatIsNoUse(t *testing.T) {
 		test.spoil(t, m.(*session))
 		m.(*session).known = false
 		have, err := m.Parts(t.Context())
-		wantKind(t, what, err, test.want)
+		prove.Kind(t, what, err, test.want)
 		if len(have) != test.parts {
 			t.Errorf("%s: %d parts, want %d", what, len(have), test.parts)
 		}
@@ -275,7 +273,7 @@ func cancelled(t *testing.T, m *session) {
 	if err := m.Abort(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantKind(t, "a part of it", m.Put(t.Context(), object.Part{Index: m.next, Offset: m.stored, Size: 1, CRC64: core.CRC64(crc64nvme.Checksum([]byte("x")))}, section([]byte("x"))), "")
+	prove.Kind(t, "a part of it", m.Put(t.Context(), object.Part{Index: m.next, Offset: m.stored, Size: 1, CRC64: prove.Sum([]byte("x"))}, prove.Section([]byte("x"))), "")
 }
 
 // A part that was begun with other bytes ends the upload; bytes that arrived as others
@@ -283,7 +281,7 @@ func cancelled(t *testing.T, m *session) {
 func TestSessionOfOtherBytes(t *testing.T) {
 	server := fake.Get(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
-	body := noise(2*quantum + 5)
+	body := prove.Noise(2*quantum + 5)
 	parts := partsOf(body, quantum)
 	begun := func(at string) *session {
 		m, err := sessioned(t, server, bucket.Name, t.TempDir(), nil).Begin(t.Context(), "data/x.tar", someToken)
@@ -296,21 +294,21 @@ func TestSessionOfOtherBytes(t *testing.T) {
 		return m.(*session)
 	}
 	half := begun(proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.ResetUp(quantum + 1)}))
-	whole := object.Part{Size: int64(len(body)), CRC64: core.CRC64(crc64nvme.Checksum(body))}
-	wantKind(t, "a part that breaks off", half.Put(t.Context(), whole, section(body)), core.ErrUnavailable)
+	whole := object.Part{Size: int64(len(body)), CRC64: prove.Sum(body)}
+	prove.Kind(t, "a part that breaks off", half.Put(t.Context(), whole, prove.Section(body)), core.ErrUnavailable)
 	other := slices.Clone(body)
 	other[len(other)-1]++
-	whole.CRC64 = core.CRC64(crc64nvme.Checksum(other))
-	wantKind(t, "the same part with another last byte", half.Put(t.Context(), whole, section(other)), core.ErrChanged)
+	whole.CRC64 = prove.Sum(other)
+	prove.Kind(t, "the same part with another last byte", half.Put(t.Context(), whole, prove.Section(other)), core.ErrChanged)
 
 	flipped := begun(proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.FlipUp(1000)}))
 	if err := send(t.Context(), flipped, body, parts); err != nil {
 		t.Fatal(err)
 	}
 	_, err := flipped.Commit(t.Context(), parts)
-	wantKind(t, "a commit of bytes that are others", err, core.ErrDamaged)
+	prove.Kind(t, "a commit of bytes that are others", err, core.ErrDamaged)
 	_, err = flipped.Commit(t.Context(), parts[:1])
-	wantKind(t, "a commit of half of it", err, core.ErrNotFound)
+	prove.Kind(t, "a commit of half of it", err, core.ErrNotFound)
 
 	late := begun("")
 	if err := send(t.Context(), late, body, parts); err != nil {
@@ -320,14 +318,14 @@ func TestSessionOfOtherBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = late.Commit(t.Context(), parts)
-	wantKind(t, "a commit where there is one", err, core.ErrExists)
+	prove.Kind(t, "a commit where there is one", err, core.ErrExists)
 }
 
 // What the wire does to a chunk, the agent gets over, and what is stored is right.
 func TestSessionOnTheWire(t *testing.T) {
 	server := fake.Get(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
-	body := noise(3*minPart + 5)
+	body := prove.Noise(3*minPart + 5)
 	for i, f := range []fault.Fault{
 		fault.ResetUp(0), fault.ResetUp(4), fault.ResetUp(-1), fault.StallUp(3), fault.StallAnswer(), fault.Lost(), fault.Instead(503, nil, ""),
 	} {
@@ -337,8 +335,8 @@ func TestSessionOnTheWire(t *testing.T) {
 			c.Prefix = fmt.Sprintf("wire/%d/%d", i, skip)
 			c.Endpoint = proxied(t, server, rule)
 			env := core.Env{StateDir: t.TempDir(), Patience: core.Patience{Stall: time.Second, Retry: 20 * time.Second}}
-			a := open(t, c, env)
-			holds(t, a, uploaded(t, a, body), body)
+			a := prove.Open(t, c, env)
+			prove.Holds(t, a, prove.Uploaded(t, a, body), body)
 			if rule.Fired() == 0 {
 				t.Errorf("%s at %d does not happen", f, skip)
 			}
@@ -370,12 +368,12 @@ func TestSessionGoesWhereItWasSent(t *testing.T) {
 		})
 		s.config.Upload = uploadSession
 		m, err := s.Begin(t.Context(), "data/x", someToken)
-		wantKind(t, location, err, want)
+		prove.Kind(t, location, err, want)
 		if err != nil {
 			continue
 		}
-		b := noise(quantum)
-		err = m.Put(t.Context(), partsOf(b, quantum)[0], section(b))
+		b := prove.Noise(quantum)
+		err = m.Put(t.Context(), partsOf(b, quantum)[0], prove.Section(b))
 		m.(*session).known = false
 		_, e := m.Parts(t.Context())
 		if err = errors.Join(err, e, m.Abort(t.Context())); err == nil || strings.Contains(err.Error(), "secret") {

@@ -62,6 +62,7 @@ type store struct {
 var (
 	_ object.Store     = (*store)(nil)
 	_ object.Protector = (*store)(nil)
+	_ object.Explainer = (*store)(nil)
 )
 
 func newStore(ctx context.Context, c Config, env core.Env) (*store, error) {

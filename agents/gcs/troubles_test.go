@@ -2,11 +2,7 @@ package gcs
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,66 +16,23 @@ import (
 
 	"github.com/offsite-backup/offsite/conformance/emulator/fakegcs"
 	"github.com/offsite-backup/offsite/conformance/fault"
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
-// A witness sees all that an agent says and writes.
-type witness struct {
-	*testing.T
-	log bytes.Buffer
-	dir string
-}
-
-func (w *witness) env() core.Env {
+// said is an environment whose log is kept, and which is not patient.
+func said(t *testing.T) (env core.Env, log *bytes.Buffer) {
+	log = new(bytes.Buffer)
 	return core.Env{
-		StateDir: w.dir + "/state", CacheDir: w.dir + "/cache",
-		Log:      slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Patience: core.Patience{Retry: time.Second},
-	}
+		StateDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(log, nil)), Patience: core.Patience{Retry: time.Second},
+	}, log
 }
 
-// calls are the errors of each call of an agent, none of which may take long.
-func (w *witness) calls(a core.Agent, id core.ID) map[string]error {
-	w.Helper()
-	ctx, cancel := context.WithTimeoutCause(w.Context(), 10*time.Second, errors.New("it takes too long"))
-	defer cancel()
-	all := map[string]error{}
-	_, all["list"] = list(ctx, a)
-	_, all["get"] = a.Get(ctx, id)
-	_, all["open"] = a.Open(ctx, id)
-	_, all["upload"] = upload(w, a, noise(minPart+1000))
-	for _, err := range a.(core.Sweeper).Sweep(ctx, nil) {
-		all["sweep"] = err
-	}
-	all["delete"] = a.Delete(ctx, id)
-	return all
-}
-
-// silent demands that no secret stands in anything.
-func (w *witness) silent(errs map[string]error, secrets ...string) {
-	w.Helper()
-	said := map[string]string{"the log": w.log.String()}
-	for op, err := range errs {
-		said["the error of "+op] = fmt.Sprintf("%+v", err)
-	}
-	err := filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		said[path] = path + string(text)
-		return err
-	})
-	if err != nil {
-		w.Error(err)
-	}
-	for _, secret := range append(secrets, "ya29.", "upload_id") {
-		for where, text := range said {
-			if strings.Contains(text, secret) {
-				w.Errorf("%s has a secret", where)
-			}
-		}
-	}
+// hasty is what a witness gives an agent, with little patience.
+func hasty(w *prove.Witness) core.Env {
+	env := w.Env()
+	env.Patience.Retry = time.Second
+	return env
 }
 
 // What is wrong with the credentials, the place or the way there is a clear error of each
@@ -89,7 +42,7 @@ func TestTroubles(t *testing.T) {
 	server.Bill("ours")
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	pays := server.MakeBucket("requester-pays", fakegcs.Bucket{RequesterPays: true})
-	id := uploaded(t, open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), noise(1000))
+	id := prove.Uploaded(t, prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), prove.Noise(1000))
 	proxy := func(o fault.Options, rules ...*fault.Rule) string {
 		o.Upstream = server.Address
 		p, err := fault.Start(o)
@@ -128,25 +81,28 @@ func TestTroubles(t *testing.T) {
 			if !strings.Contains(options, "endpoint=") {
 				options += "&endpoint=" + url.QueryEscape(server.URL())
 			}
-			w := &witness{T: t, dir: t.TempDir()}
-			a := open(t, configured(t, test.bucket, "part_size=1MiB&credentials="+url.QueryEscape(test.credentials)+"&"+options), w.env())
-			errs := w.calls(a, id)
+			w := prove.NewWitness(t)
+			a := prove.Open(t, configured(t, test.bucket, "part_size=1MiB&credentials="+url.QueryEscape(test.credentials)+"&"+options), hasty(w))
+			errs := w.Calls(a, id, minPart+1000)
 			for op, err := range errs {
-				wantKind(t, op, err, test.want)
+				prove.Kind(t, op, err, test.want)
 				if err != nil && !strings.Contains(err.Error(), test.text) {
 					t.Errorf("%s: %v, want %q", op, err, test.text)
 				}
 			}
-			w.silent(errs, secretOf(t, test.credentials))
+			w.Silent(errs, append(always, secretOf(t, test.credentials))...)
 		})
 	}
 	if n := asked.Load(); n > 0 {
 		t.Errorf("the host of the redirect was asked %d times", n)
 	}
-	if _, err := open(t, configured(t, bucket.Name, on(server, "")), core.Env{}).Get(t.Context(), id); err != nil {
+	if _, err := prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{}).Get(t.Context(), id); err != nil {
 		t.Errorf("the backup is not what it was: %v", err)
 	}
 }
+
+// always are secrets, or what they begin with.
+var always = []string{"ya29.", "upload_id"}
 
 // account is the file of a key that another server gave out. Where no url of who gives
 // tokens is named, it is that server.
@@ -199,16 +155,16 @@ func TestMayNotDelete(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	server.Deny("storage.objects.delete", "storage.buckets.get")
-	w := &witness{T: t, dir: t.TempDir()}
-	a := open(t, configured(t, bucket.Name, on(server, "")), w.env())
-	body := noise(3*minPart + 1000)
-	id := uploaded(t, a, body)
-	holds(t, a, id, body)
-	if _, err := upload(t, open(t, configured(t, bucket.Name, on(server, "")), w.env()), body); err != nil {
+	env, log := said(t)
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "")), env)
+	body := prove.Noise(3*minPart + 1000)
+	id := prove.Uploaded(t, a, body)
+	prove.Holds(t, a, id, body)
+	if _, err := prove.Upload(t, prove.Open(t, configured(t, bucket.Name, on(server, "")), env), body); err != nil {
 		t.Errorf("a second upload: %v", err)
 	}
 	err := a.Delete(t.Context(), id)
-	wantKind(t, "a delete", err, core.ErrDenied)
+	prove.Kind(t, "a delete", err, core.ErrDenied)
 	if err == nil || !strings.Contains(err.Error(), "storage.objects.delete") {
 		t.Errorf("%v does not say which right", err)
 	}
@@ -220,8 +176,8 @@ func TestMayNotDelete(t *testing.T) {
 			t.Errorf("%s is left, for ever", name)
 		}
 	}
-	if n := strings.Count(w.log.String(), "without the right storage.objects.delete"); n != 2 {
-		t.Errorf("two agents said %d times why archives go up in one stream: %s", n, w.log.String())
+	if n := strings.Count(log.String(), "without the right storage.objects.delete"); n != 2 {
+		t.Errorf("two agents said %d times why archives go up in one stream: %s", n, log)
 	}
 }
 
@@ -230,20 +186,20 @@ func TestMayNotDeleteParts(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	server.Deny("storage.objects.delete")
-	w := &witness{T: t, dir: t.TempDir()}
+	env, log := said(t)
 	lost := &fault.Rule{Match: func(q fault.Request) bool {
 		return strings.Contains(q.Target, "%2Ftmp%2F") && q.Method == http.MethodPost
 	}, Fault: fault.Lost()}
 	c := configured(t, bucket.Name, on(server, "upload=parts"))
 	c.Endpoint = proxied(t, server, lost)
-	a := open(t, c, w.env())
-	body := noise(3*minPart + 1000)
-	holds(t, a, uploaded(t, a, body), body)
+	a := prove.Open(t, c, env)
+	body := prove.Noise(3*minPart + 1000)
+	prove.Holds(t, a, prove.Uploaded(t, a, body), body)
 	if lost.Fired() == 0 {
 		t.Error("no answer to a part was lost")
 	}
-	if n := strings.Count(w.log.String(), "parts of a stored archive are left"); n != 1 {
-		t.Errorf("said %d times: %s", n, w.log.String())
+	if n := strings.Count(log.String(), "parts of a stored archive are left"); n != 1 {
+		t.Errorf("said %d times: %s", n, log)
 	}
 }
 
@@ -251,21 +207,21 @@ func TestMayNotDeleteParts(t *testing.T) {
 func TestMayNotList(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
-	id := uploaded(t, open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), noise(1000))
+	id := prove.Uploaded(t, prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), prove.Noise(1000))
 	server.Deny("storage.objects.list")
-	w := &witness{T: t, dir: t.TempDir()}
-	a := open(t, configured(t, bucket.Name, on(server, "")), w.env())
+	w := prove.NewWitness(t)
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "")), hasty(w))
 	if _, err := a.Get(t.Context(), id); err != nil {
 		t.Errorf("what is there can be read: %v", err)
 	}
-	errs := w.calls(a, id)
+	errs := w.Calls(a, id, minPart+1000)
 	for _, op := range []string{"list", "sweep", "upload", "delete"} {
-		wantKind(t, op, errs[op], core.ErrDenied)
+		prove.Kind(t, op, errs[op], core.ErrDenied)
 		if errs[op] != nil && !strings.Contains(errs[op].Error(), "storage.objects.list") {
 			t.Errorf("%s: %v does not say which right", op, errs[op])
 		}
 	}
-	w.silent(errs, secretOf(t, server.Credentials))
+	w.Silent(errs, append(always, secretOf(t, server.Credentials))...)
 }
 
 // A token that the server takes no more is an error at once, and the next agent gets a
@@ -274,19 +230,19 @@ func TestRevokedToken(t *testing.T) {
 	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	c := configured(t, bucket.Name, on(server, ""))
-	w := &witness{T: t, dir: t.TempDir()}
-	a := open(t, c, w.env())
-	id := uploaded(t, a, noise(1000))
+	w := prove.NewWitness(t)
+	a := prove.Open(t, c, hasty(w))
+	id := prove.Uploaded(t, a, prove.Noise(1000))
 	server.Revoke()
-	errs := w.calls(a, id)
+	errs := w.Calls(a, id, minPart+1000)
 	for op, err := range errs {
-		wantKind(t, op, err, core.ErrUnauthenticated)
+		prove.Kind(t, op, err, core.ErrUnauthenticated)
 		if err != nil && !strings.Contains(err.Error(), "Invalid Credentials") {
 			t.Errorf("%s: %v", op, err)
 		}
 	}
-	w.silent(errs, secretOf(t, server.Credentials))
-	if _, err := open(t, c, core.Env{}).Get(t.Context(), id); err != nil {
+	w.Silent(errs, append(always, secretOf(t, server.Credentials))...)
+	if _, err := prove.Open(t, c, core.Env{}).Get(t.Context(), id); err != nil {
 		t.Errorf("with a new token: %v", err)
 	}
 }
@@ -295,7 +251,7 @@ func TestRevokedToken(t *testing.T) {
 func TestCABundle(t *testing.T) {
 	server := fake.Get(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
-	id := uploaded(t, open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), noise(1000))
+	id := prove.Uploaded(t, prove.Open(t, configured(t, bucket.Name, on(server, "")), core.Env{}), prove.Noise(1000))
 	certificate, err := fault.NewIdentity(fault.Sound, time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -312,10 +268,10 @@ func TestCABundle(t *testing.T) {
 	get := func(options string) error {
 		c := configured(t, bucket.Name, on(server, options))
 		c.Endpoint = "https://" + p.Addr()
-		_, err := open(t, c, core.Env{}).Get(t.Context(), id)
+		_, err := prove.Open(t, c, core.Env{}).Get(t.Context(), id)
 		return err
 	}
-	wantKind(t, "without it", get(""), core.ErrUnauthenticated)
+	prove.Kind(t, "without it", get(""), core.ErrUnauthenticated)
 	if err := get("ca_bundle=" + bundle); err != nil {
 		t.Errorf("by the option: %v", err)
 	}

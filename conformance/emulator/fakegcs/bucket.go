@@ -1,6 +1,7 @@
 package fakegcs
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,6 +17,10 @@ type Bucket struct {
 	EventBasedHold  bool          // whether each new object is held
 	Versioning      bool          // whether what is replaced or deleted stays as an older generation
 	RequesterPays   bool          // whether requests have to name a project
+
+	// What it says of itself, and does not do.
+	SoftDelete time.Duration   // how long what is deleted can be restored
+	Lifecycle  json.RawMessage // as the API has it; nil is none
 }
 
 type bucket struct {
@@ -77,6 +82,12 @@ func (q *request) getBucket(w http.ResponseWriter, name string) error {
 	}
 	if b.Retention > 0 {
 		answer["retentionPolicy"] = map[string]any{"retentionPeriod": strconv.Itoa(int(b.Retention / time.Second)), "effectiveTime": stamp(q.server.options.Now())}
+	}
+	if b.SoftDelete > 0 {
+		answer["softDeletePolicy"] = map[string]any{"retentionDurationSeconds": strconv.Itoa(int(b.SoftDelete / time.Second))}
+	}
+	if b.Lifecycle != nil {
+		answer["lifecycle"] = b.Lifecycle
 	}
 	if b.ObjectRetention {
 		answer["objectRetention"] = map[string]any{"mode": "Enabled"}
