@@ -271,8 +271,8 @@ func (r *run) moment() core.Moment { return core.Moment{ID: r.draft.ID, Job: r.d
 func (r *run) archive(ctx context.Context, hooks []core.HookRun) error {
 	r.dumped = dumped(r.entry.path(hooksDir))
 	for name, dir := range r.dirs {
-		if os.Remove(dir) == nil { // it is empty
-			delete(r.dirs, name)
+		if files, err := os.ReadDir(dir); err == nil && len(files) == 0 {
+			delete(r.dirs, name) // the folder stays, for the post
 		}
 	}
 	stats, err := archive.Pack(ctx, r.spool, archive.Options{
