@@ -43,8 +43,10 @@ func (s *state) took(job string) (step, error) {
 		if err != nil || len(steps) == 0 || steps[0].Job != job {
 			continue // one that cannot be read stops no backup
 		}
-		if end := steps[len(steps)-1]; end.Archive > 0 {
-			return end, nil
+		for _, s := range slices.Backward(steps) { // what waited was sent after its end
+			if s.Step == stepEnded && s.Archive > 0 {
+				return s, nil
+			}
 		}
 	}
 	return step{}, err

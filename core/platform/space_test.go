@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/disk"
@@ -91,6 +92,27 @@ func TestRoomAtFirst(t *testing.T) {
 	}
 	if names := left(t, w.at("state")); len(names) > 0 {
 		t.Errorf("left: %v", names)
+	}
+}
+
+// TestRoomAfterADegradedRun wants as much as that took, also when its archive was sent
+// later: what is noted then has no sizes.
+func TestRoomAfterADegradedRun(t *testing.T) {
+	w := newWorld(t)
+	two := &down{w.Agents[1], true}
+	w.Agents[1] = two
+	job := w.job()
+	job.Name, job.Copies, job.KeepPending = "web", 1, time.Hour
+	report, err := w.Run(t.Context(), job)
+	if err != nil || report.Outcome != core.Degraded {
+		t.Fatalf("%v, %v", report.Outcome, err)
+	}
+	two.away = false
+	if r, err := w.Recover(t.Context()); err != nil || len(r.Sent) != 1 || !r.Done() {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if last, err := (&state{w.Env.StateDir}).took("web"); err != nil || last.Archive != report.Backup.Size {
+		t.Errorf("took %d, %v; want %d", last.Archive, err, report.Backup.Size)
 	}
 }
 
