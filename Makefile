@@ -29,7 +29,7 @@ help:
 	@echo 'make test    all tests, with the race detector; a tool that one needs and does not find is an error'
 	@echo 'make check   gofmt, go vet for linux, darwin and windows, staticcheck'
 	@echo 'make crash   the runs that are killed, at 60 moments besides those of the ledger'
-	@echo 'make resume  the uploads that are killed, with 2 GiB each'
+	@echo 'make resume  the uploads that are killed, with MIB=2048 each'
 	@echo 'make bench   how fast it is, beside other programs; minutes'
 	@echo 'make fuzz    each fuzz test for FUZZTIME=$(FUZZTIME)'
 
@@ -40,11 +40,11 @@ build:
 # CI tells the tests that this machine has what they need: what is
 # missing is then a failure, not a skip.
 test: tools
-	CI=true $(GO) test -race -count=1 -timeout=20m ./...
+	CI=true $(GO) test -race -count=1 -p=4 -timeout=20m ./...
 
 # make test kills smaller ones.
 resume: tools
-	CI=true OFFSITE_RESUME_MIB=2048 $(GO) test -count=1 -timeout=20m -v -run='^TestResume$$' ./cmd/offsite
+	CI=true OFFSITE_RESUME_MIB=$(or $(MIB),2048) $(GO) test -count=1 -timeout=60m -v -run='^TestResume(Local)?$$' ./cmd/offsite
 
 crash: tools
 	CI=true OFFSITE_CRASH_POINTS=60 $(GO) test -count=1 -timeout=20m -v -run='^TestCrash$$' ./cmd/offsite

@@ -79,7 +79,7 @@ func TestMemoryOverNetwork(t *testing.T) {
 	each(t, func(h *host, r remote) {
 		h.dir = h.TempDir() // only the server's copy is in memory
 		place := r.place(r.address)
-		h.writeLarge(h.at("source", "large"), memoryGiB(h.T)<<30)
+		h.writeLarge(h.at("source", "large"), int64(r.times(3))*memoryGiB(h.T)<<30/3)
 		h.boundedBy(fileMemoryBound, "upload", "source/large", "--to", place)
 		id := h.ids(place)[0]
 		h.boundedBy(fileMemoryBound, "download", id, "fetched", "--from", place)

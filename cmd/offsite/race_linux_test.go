@@ -15,7 +15,7 @@ func TestUploadRace(t *testing.T) {
 		place := r.place(r.address)
 		h.noise("a", 12<<20)
 		h.write(h.at("b"), slices.Concat(noise(2, 12<<20), []byte("one more")))
-		for round := range 50 {
+		for round := range r.times(50) {
 			files := []string{"a", "b"}
 			if round%2 == 1 {
 				files = []string{"a", "a"}

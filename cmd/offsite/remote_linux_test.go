@@ -18,6 +18,7 @@ import (
 // A remote is a real server that the built program stores at, and what its tests
 // have to know of it.
 type remote struct {
+	brief    bool                        // what is proven at length elsewhere is proven in short here
 	address  string                      // host:port
 	env      []string                    // of who may store there
 	place    func(address string) string // the place, over another address of the server
@@ -234,6 +235,14 @@ func left(t *testing.T, raw conformance.Raw) (left []string) {
 	return append(left, orphans(objects(t, raw))...)
 }
 
+// times is how often something is tried, of n where there is time.
+func (r remote) times(n int) int {
+	if r.brief {
+		return n / 3
+	}
+	return n
+}
+
 // orphans are archives without metadata.
 func orphans(keys []string) (left []string) {
 	for _, key := range keys {
@@ -264,7 +273,9 @@ func memoryDir(t *testing.T) string {
 func each(t *testing.T, test func(h *host, r remote)) {
 	for _, r := range remotes {
 		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
 			server := r.start(t)
+			server.brief = r.name != remotes[0].name && os.Getenv("OFFSITE_RESUME_MIB") == ""
 			test(&host{T: t, dir: memoryDir(t), env: server.env}, server)
 		})
 	}
