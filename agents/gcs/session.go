@@ -74,8 +74,11 @@ func (s *store) noParts(ctx context.Context) (why string, err error) {
 		return "", nil
 	}
 	attrs, err := s.bucket.Attrs(ctx)
+	if err = translate(opBucket, err); errors.Is(err, core.ErrDenied) {
+		return "", nil // it takes more than that
+	}
 	if err != nil {
-		return "", translate(opBucket, err)
+		return "", err
 	}
 	return keepsParts(attrs), nil
 }

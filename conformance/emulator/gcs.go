@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -47,20 +48,27 @@ func StartFakeGCS(_ context.Context, dir string, _ ...string) (*FakeGCS, error) 
 	if err != nil {
 		return nil, err
 	}
+	g := &FakeGCS{Server: server, Credentials: filepath.Join(dir, "credentials.json")}
+	return g, g.Restart()
+}
+
+// Restart listens at a new address, which Credentials are for then, as a server does that
+// was ended and started again. It keeps what it holds.
+func (g *FakeGCS) Restart() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	g := &FakeGCS{Server: server, Address: l.Addr().String(), Credentials: filepath.Join(dir, "credentials.json"), http: &http.Server{Handler: server}}
-	key, err := server.Account(g.URL())
+	g.Address, g.http = l.Addr().String(), &http.Server{Handler: g.Server}
+	key, err := g.Account(g.URL())
 	if err == nil {
 		err = os.WriteFile(g.Credentials, key, 0o600)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w, %w", err, l.Close())
+		return errors.Join(err, l.Close())
 	}
-	go func() { _ = g.http.Serve(l) }() // until Stop
-	return g, nil
+	go func(at *http.Server) { _ = at.Serve(l) }(g.http) // until it is closed
+	return nil
 }
 
 // StartFakeGCSIn is StartFakeGCS for one test alone, with a folder that it chose.
@@ -72,10 +80,13 @@ func StartFakeGCSIn(tb testing.TB, dir string) *FakeGCS {
 	return g
 }
 
+// Halt ends all connections, and takes no more until Restart.
+func (g *FakeGCS) Halt() { _ = g.http.Close() } // nobody is asked any more
+
 // Stop ends the server and what it holds open.
 func (g *FakeGCS) Stop() {
-	_ = g.http.Close() // nobody is asked any more
-	_ = g.Close()      // its files are temporary
+	g.Halt()
+	_ = g.Close() // its files are temporary
 }
 
 // MakeBucket makes a bucket.

@@ -179,3 +179,32 @@ func TestGCSBucket(t *testing.T) {
 		t.Errorf("a second delete: %v", err)
 	}
 }
+
+// A server that was halted answers nobody, and one that was started again elsewhere has
+// what it had.
+func TestGCSRestarts(t *testing.T) {
+	g, err := StartFakeGCS(t.Context(), t.TempDir())
+	must(t, err)
+	t.Cleanup(g.Stop)
+	b, before := g.MakeBucket("bucket", fakegcs.Bucket{}), g.URL()
+	if err := b.Put(t.Context(), "ns", "meta/a", []byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	g.Halt()
+	if r, err := http.Get(before); err == nil {
+		t.Errorf("a server that was halted answers %s", r.Status)
+	}
+	must(t, g.Restart())
+	r, err := http.Get(g.URL() + "/storage/v1/b/bucket/o")
+	if err != nil || r.StatusCode != http.StatusUnauthorized {
+		t.Fatal(r, err)
+	}
+	_ = r.Body.Close()
+	key, err := os.ReadFile(g.Credentials)
+	if err != nil || !bytes.Contains(key, []byte(g.Address)) {
+		t.Errorf("the credentials are not for %s: %v", g.Address, err)
+	}
+	if got, err := b.Get(t.Context(), "ns", "meta/a"); err != nil || string(got) != "a" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
