@@ -25,8 +25,20 @@ func (p *Platform) room(dir string, need int64) error {
 		return err
 	}
 	const mib = 1 << 20
-	return fmt.Errorf("%s: %w: %d MiB are free, of which others keep %d, and the archive with what hooks dump needs %d",
-		dir, syscall.ENOSPC, d.Free/mib, d.Reserve()/mib, (need+mib-1)/mib)
+	needs := ""
+	if need > 0 {
+		needs = fmt.Sprintf(", and the archive with what hooks dump needs %d", (need+mib-1)/mib)
+	}
+	return fmt.Errorf("%s: %w: %d MiB are free, of which others keep %d%s", dir, syscall.ENOSPC, d.Free/mib, d.Reserve()/mib, needs)
+}
+
+// rooms is room for an archive in one folder and dumps in another, which may share
+// what there is.
+func (p *Platform) rooms(spool string, archive int64, dumps string, dumped int64) error {
+	if spool == dumps || sameDisk(spool, dumps) {
+		return p.room(spool, archive+dumped)
+	}
+	return errors.Join(p.room(spool, archive), p.room(dumps, dumped))
 }
 
 // Room answers ENOSPC where there is not as much room as the last run of a job took.
@@ -42,10 +54,7 @@ func (p *Platform) roomAgain(job, spool, dumps string) error {
 	if err != nil {
 		return err
 	}
-	if spool == dumps {
-		return p.room(spool, last.Archive+last.Dumped)
-	}
-	return errors.Join(p.room(spool, last.Archive), p.room(dumps, last.Dumped))
+	return p.rooms(spool, last.Archive, dumps, last.Dumped)
 }
 
 // roomEvery is short beside what a disk takes to write what is left to others.
@@ -66,7 +75,7 @@ func (r *run) watchRoom(ctx context.Context, stop context.CancelCauseFunc) (end 
 				return
 			case <-tick.C:
 			}
-			err := errors.Join(r.room(filepath.Dir(r.entry.Spool), 0), r.room(r.entry.folder(), 0))
+			err := r.rooms(filepath.Dir(r.entry.Spool), 0, r.entry.folder(), 0)
 			if r.spool.whole() {
 				return
 			}

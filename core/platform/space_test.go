@@ -70,24 +70,28 @@ func TestRoomAtFirst(t *testing.T) {
 	if err != nil || last.Archive != report.Backup.Size || last.Dumped != int64(len(dump)) {
 		t.Fatalf("took %d and %d, %v; want %d and %d", last.Archive, last.Dumped, err, report.Backup.Size, len(dump))
 	}
-	need := last.Archive + last.Dumped
-	for _, left := range []int64{-1, 0} {
-		w.space = func(dir string) (disk.Space, error) {
-			d := disk.Space{Size: 1 << 40}
-			d.Free = d.Reserve() + need + left
-			return d, nil
-		}
-		if err := w.Room("web"); errors.Is(err, syscall.ENOSPC) != (left < 0) || w.Room("never ran") != nil {
-			t.Errorf("room with %d left: %v", left, err)
-		}
-		paused = 0
-		report, err := w.Run(t.Context(), job)
-		if left < 0 {
-			if !errors.Is(err, syscall.ENOSPC) || report.Outcome != core.Failed || paused > 0 {
-				t.Errorf("a byte too few: %v, %v, paused %d times", report.Outcome, err, paused)
+	for _, spool := range []string{"", w.at("spool")} { // on the same file system
+		for _, left := range []int64{-1, 0} {
+			if last, err = st.took("web"); err != nil {
+				t.Fatal(err)
 			}
-		} else if err != nil || paused != 1 {
-			t.Errorf("room enough: %v, paused %d times", err, paused)
+			asked, need := 0, last.Archive+last.Dumped
+			w.Spool = spool
+			w.space = func(string) (disk.Space, error) {
+				asked++
+				d := disk.Space{Size: 1 << 40}
+				d.Free = d.Reserve() + need + left
+				return d, nil
+			}
+			paused = 0
+			report, err := w.Run(t.Context(), job)
+			if left < 0 {
+				if !errors.Is(err, syscall.ENOSPC) || report.Outcome != core.Failed || paused > 0 || asked != 1 {
+					t.Errorf("spool %q, a byte too few: %v, %v, paused %d times, asked %d times", spool, report.Outcome, err, paused, asked)
+				}
+			} else if err != nil || paused != 1 {
+				t.Errorf("spool %q, room enough: %v, paused %d times", spool, err, paused)
+			}
 		}
 	}
 	if names := left(t, w.at("state")); len(names) > 0 {
