@@ -36,9 +36,9 @@ func (r rule) check(agents []core.Agent) error {
 }
 
 // judge sets Outcome and Err of res by its agents. source is what went wrong
-// before the archive was sealed, and what the agents were given as the reason
-// stands in it: it is none of theirs.
-func (r rule) judge(res core.Result, source, reason error) core.Result {
+// before the archive was sealed. Then the error of an agent may be that, in other
+// words, of which ours knows: it is none of the agent's.
+func (r rule) judge(res core.Result, source error, ours func(error) bool) core.Result {
 	var errs []error
 	if source != nil {
 		errs = append(errs, source)
@@ -50,7 +50,7 @@ func (r rule) judge(res core.Result, source, reason error) core.Result {
 			continue
 		}
 		required = required && !slices.Contains(r.require, a.Agent)
-		if source != nil && errors.Is(a.Err, reason) {
+		if source != nil && ours(a.Err) {
 			res.Agents[i].State, res.Agents[i].Err = core.Skipped, nil
 			continue
 		}

@@ -385,9 +385,11 @@ func TestCancelLeavesNothing(t *testing.T) {
 	reason := errors.New("interrupted")
 	job := w.job()
 	job.Hooks = []core.Hook{{Name: "h", Pre: func(context.Context, core.Moment) error { cancel(reason); return nil }}}
-	if _, err := w.Run(ctx, job); !errors.Is(err, reason) {
+	report, err := w.Run(ctx, job)
+	if !errors.Is(err, reason) {
 		t.Fatal(err)
 	}
+	w.skipped(t, report)
 	for _, dir := range []string{"one", "two", "state"} {
 		if names := left(t, w.at(dir)); len(names) > 0 {
 			t.Errorf("left in %s: %v", dir, names)

@@ -58,7 +58,7 @@ type run struct {
 	spool  *spool
 	dirs   map[string]string // the hooks' directories, by their names in the archive
 	dumped int64             // bytes in them
-	left   error             // why something is left on this machine
+	left   error             // what went wrong on this machine besides, such as what is left here
 	report Report
 
 	keeping sync.WaitGroup // while a packed archive is put on disk
@@ -201,11 +201,13 @@ func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 	packed := r.pack(ctx)
 	unwatch()
 	r.report.Agents = send.wait()
-	packed = errors.Join(packed, r.pend())
 	if errors.Is(packed, errNobody) { // what the agents say is the reason
 		packed = posts(packed)
 	}
-	return r.judge(packed)
+	r.pend()
+	err = r.judge(ctx, packed)
+	r.left = errors.Join(r.left, r.noteAgents())
+	return err
 }
 
 // posts is what posts said, of an error of a core.Pipeline.
@@ -239,12 +241,16 @@ func (r *run) pack(ctx context.Context) error {
 	return errors.Join(err, r.kept)
 }
 
-// pend notes what each agent answered, and says which of them will be asked again:
-// while the archive is kept, whatever may pass.
-func (r *run) pend() (err error) {
+// pend says which agents will be asked again: while the archive is kept, whatever may
+// pass.
+func (r *run) pend() {
 	if r.job.KeepPending > 0 && r.spool.whole() && r.kept == nil {
 		r.entry.pend(r.report.Agents)
 	}
+}
+
+// noteAgents notes how it went at each agent.
+func (r *run) noteAgents() (err error) {
 	for _, a := range r.report.Agents {
 		err = errors.Join(err, r.entry.after(a))
 	}
@@ -329,7 +335,7 @@ func (r *run) hookDirs() error {
 
 // judge says how the run went by what each agent answered. A backup that is
 // stored, with something wrong around it, is degraded.
-func (r *run) judge(packed error) error {
+func (r *run) judge(ctx context.Context, packed error) error {
 	var wrong error
 	_, reason := r.spool.Backup(context.Background()) // it has ended
 	if reason == nil {
@@ -338,7 +344,10 @@ func (r *run) judge(packed error) error {
 	if r.report.Lost > 0 {
 		wrong = errors.Join(wrong, fmt.Errorf("%d of its entries could not be read", r.report.Lost))
 	}
-	r.report.Result = r.rule().judge(r.report.Result, packed, reason)
+	r.report.Result = r.rule().judge(r.report.Result, packed, func(err error) bool {
+		over := ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()))
+		return over || errors.Is(err, reason)
+	})
 	r.report.Err = errors.Join(r.report.Err, wrong)
 	if r.report.Outcome == core.OK && wrong != nil {
 		r.report.Outcome = core.Degraded

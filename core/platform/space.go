@@ -76,11 +76,10 @@ func (r *run) watchRoom(ctx context.Context, stop context.CancelCauseFunc) (end 
 			case <-tick.C:
 			}
 			err := r.rooms(filepath.Dir(r.entry.Spool), 0, r.entry.folder(), 0)
-			if r.spool.whole() {
-				return
-			}
-			if err != nil {
+			if err != nil && r.spool.fail(err) { // one that is whole is not given up
 				stop(err)
+			}
+			if err != nil || r.spool.whole() {
 				return
 			}
 		}

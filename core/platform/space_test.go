@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -120,6 +121,27 @@ func TestRoomAfterADegradedRun(t *testing.T) {
 	}
 }
 
+// skipped demands that no agent is blamed for a run that ended on this machine, in its
+// report and in its ledger.
+func (w *world) skipped(t *testing.T, report Report) {
+	t.Helper()
+	var noted []core.State
+	steps, err := readLedger(filepath.Join((&state{w.Env.StateDir}).history(), string(report.Backup.ID)+".jsonl"))
+	for _, s := range steps {
+		if s.Step == stepAgent {
+			noted = append(noted, s.State)
+		}
+	}
+	if err != nil || !slices.Equal(noted, []core.State{core.Skipped, core.Skipped}) {
+		t.Errorf("noted %v, %v", noted, err)
+	}
+	for _, a := range report.Agents {
+		if a.State != core.Skipped || a.Err != nil {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
 // TestRoomWhilePacking ends a run when others, or its own hooks, take the room. The
 // application goes on, and nothing is stored.
 func TestRoomWhilePacking(t *testing.T) {
@@ -144,9 +166,10 @@ func TestRoomWhilePacking(t *testing.T) {
 		Post: func(context.Context, core.Moment) error { paused = false; return nil },
 	}}
 	report, err := w.Run(t.Context(), job)
-	if !errors.Is(err, syscall.ENOSPC) || report.Outcome != core.Failed {
+	if !errors.Is(err, syscall.ENOSPC) || report.Outcome != core.Failed || strings.Count(err.Error(), syscall.ENOSPC.Error()) != 1 {
 		t.Errorf("%v, %v", report.Outcome, err)
 	}
+	w.skipped(t, report)
 	if paused {
 		t.Error("the application is still paused")
 	}

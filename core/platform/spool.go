@@ -82,14 +82,16 @@ func (s *spool) broken() bool {
 	return s.err != nil
 }
 
-// fail ends the archive with an error, unless it has ended.
-func (s *spool) fail(err error) {
+// fail ends the archive with an error, and says so, unless it has ended.
+func (s *spool) fail(err error) (ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.sealed && s.err == nil {
-		s.err = err
+	if s.sealed || s.err != nil {
+		return false
 	}
+	s.err = err
 	s.grown.Broadcast()
+	return true
 }
 
 // wait blocks until the spool has end bytes or is over.

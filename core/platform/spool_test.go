@@ -63,7 +63,9 @@ func TestSpool(t *testing.T) {
 		if sealed, err := s.Backup(t.Context()); err != nil || sealed.Size != 12 || sealed.SHA256 != b.SHA256 {
 			t.Errorf("sealed %+v, %v", sealed, err)
 		}
-		s.fail(reason) // too late
+		if s.fail(reason) {
+			t.Error("a whole archive failed")
+		}
 		if n, err := s.Reader(t.Context()).ReadAt(make([]byte, 10), 6); n != 6 || err != io.EOF {
 			t.Errorf("across the end: %d, %v", n, err)
 		}
@@ -84,7 +86,9 @@ func TestSpoolFails(t *testing.T) {
 	defer s.close()
 	s.Write([]byte("half"))
 	reason := errors.New("the disk is on fire")
-	s.fail(reason)
+	if !s.fail(reason) || s.fail(errors.New("another")) {
+		t.Error("who ended it is not known")
+	}
 	if _, err := s.Reader(t.Context()).ReadAt(make([]byte, 2), 0); !errors.Is(err, reason) {
 		t.Errorf("read: %v", err)
 	}
