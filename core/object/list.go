@@ -79,8 +79,17 @@ func (l listed) ends() bool { return l.err != nil && l.backup.ID == "" }
 func (l *list) produce(ctx context.Context) {
 	defer l.end()
 	defer close(l.results)
-	var fetches sync.WaitGroup
-	defer fetches.Wait()
+	var workers sync.WaitGroup
+	fetches := make(chan fetch)
+	defer workers.Wait()
+	defer close(fetches)
+	for range ahead { // that stay: each has a stack as deep as a provider's library
+		workers.Go(func() {
+			for f := range fetches {
+				f.result <- l.agent.entry(ctx, f.document)
+			}
+		})
+	}
 	for doc, err := range l.agent.documents(ctx) {
 		result := make(chan listed, 1)
 		select {
@@ -93,9 +102,15 @@ func (l *list) produce(ctx context.Context) {
 			return
 		}
 		l.seen[doc.id] = true
-		fetches.Go(func() { result <- l.agent.entry(ctx, doc) })
+		fetches <- fetch{doc, result} // workers end with ctx
 	}
 	l.whole = true
+}
+
+// A fetch is a document that is to be read.
+type fetch struct {
+	document
+	result chan<- listed
 }
 
 // A document is a metadata document as the place lists it, with the archives of
