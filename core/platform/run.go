@@ -24,14 +24,15 @@ func (p *Platform) Run(ctx context.Context, job Job) (Report, error) {
 	err := r.prepare(began)
 	if err == nil {
 		err = r.do(ctx)
-	} else if !errors.Is(err, core.ErrInvalid) {
-		r.report.Outcome, r.report.Err = core.Failed, err
-		r.tell(ctx)
 	}
-	r.report.Took = p.now().Sub(began)
 	if err != nil {
 		r.report.Outcome, r.report.Err = core.Failed, err
 	}
+	// Who asked for what cannot be, or again, hears that from the command.
+	if err != nil && !r.told && !errors.Is(err, core.ErrInvalid) && !errors.Is(err, ErrBusy) {
+		r.tell(ctx)
+	}
+	r.report.Took = p.now().Sub(began)
 	return r.report, err
 }
 
@@ -60,6 +61,7 @@ type run struct {
 	dumped int64             // bytes in them
 	left   error             // what went wrong on this machine besides, such as what is left here
 	report Report
+	told   bool // whether hooks were told how it went
 
 	keeping sync.WaitGroup // while a packed archive is put on disk
 	kept    error          // how that went
@@ -146,6 +148,7 @@ func (r *run) do(ctx context.Context) (err error) {
 
 // tell tells hooks how the run went.
 func (r *run) tell(ctx context.Context) {
+	r.told = true
 	if err := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); err != nil {
 		r.Env.WithDefaults().Log.Warn("a hook could not be told how the run went", "id", r.draft.ID, "error", err)
 	}

@@ -86,7 +86,8 @@ func (s *state) whole(f func() error) (err error) {
 	return f()
 }
 
-// create makes the record of a new run and holds it.
+// create makes the record of a new run and holds it. Of one that cannot be made nothing
+// stays.
 func (s *state) create(r record, now func() time.Time) (e *entry, err error) {
 	err = s.whole(func() error {
 		if err := os.Mkdir(s.folder(r.ID), 0o700); errors.Is(err, fs.ErrExist) {
@@ -94,22 +95,34 @@ func (s *state) create(r record, now func() time.Time) (e *entry, err error) {
 		} else if err != nil {
 			return err
 		}
-		if err := syncDir(s.runs()); err != nil {
-			return err
+		if e, err = s.begin(r, now); err != nil {
+			return errors.Join(err, os.RemoveAll(s.folder(r.ID)))
 		}
-		if e, err = s.hold(r.ID); err != nil {
-			return err
-		}
-		e.record = r
-		if err := e.save(); err != nil {
-			return err
-		}
-		if err := e.open(now); err != nil {
-			return err
-		}
-		return e.ledger.note(step{Step: stepBegun, Job: r.Job})
+		return nil
 	})
 	return e, err
+}
+
+// begin makes the record in a folder that is new.
+func (s *state) begin(r record, now func() time.Time) (*entry, error) {
+	if err := syncDir(s.runs()); err != nil {
+		return nil, err
+	}
+	e, err := s.hold(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	e.record = r
+	if err = e.save(); err == nil {
+		err = e.open(now)
+	}
+	if err == nil {
+		err = e.ledger.note(step{Step: stepBegun, Job: r.Job})
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.release())
+	}
+	return e, nil
 }
 
 // open opens the ledger to go on in it.
