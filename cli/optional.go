@@ -8,19 +8,10 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
-// loud makes hooks that warn where a run goes on without them: when an optional pre
-// fails, of which the report says that it failed but not why, and when one could not
-// be told how it went.
+// loud makes hooks that warn where a run goes on without them, when an optional pre
+// fails: the report says that it failed, but not why.
 func (a *app) loud(part string, hooks []core.Hook) []core.Hook {
 	for i, h := range hooks {
-		if after := h.After; after != nil {
-			hooks[i].After = func(ctx context.Context, m core.Moment, res core.Result) error {
-				if err := after(ctx, m, res); err != nil {
-					a.warnAll(part, fmt.Errorf("hook %s: after: %w", h.Name, err))
-				}
-				return nil
-			}
-		}
 		if pre := h.Pre; pre != nil && h.Optional {
 			hooks[i].Pre = func(ctx context.Context, m core.Moment) error {
 				err := pre(ctx, m)

@@ -153,6 +153,9 @@ func (a *app) runTask(ctx context.Context, s *session, t task) error {
 	report, _ := s.Run(ctx, t.Job) // the report has the error
 	odd.close()
 	ended() // before anything else is told
+	if report.Untold != nil {
+		a.warnAll(part(t.Name), report.Untold)
+	}
 	report.Backup.Job = t.Name
 	err := a.report(s, report, restoreBack(report.Backup))
 	if context.Cause(ctx) == nil {

@@ -67,6 +67,7 @@ type Report struct {
 
 	Payments []Payment // posts that earlier processes owed
 	Resent   []Report  // of earlier archives of the job, which waited for agents
+	Untold   error     // why hooks could not be told how the run went, which changes nothing
 }
 
 // A Copy is how one agent stands to a backup in a list.

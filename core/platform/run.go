@@ -149,9 +149,7 @@ func (r *run) do(ctx context.Context) (err error) {
 // tell tells hooks how the run went.
 func (r *run) tell(ctx context.Context) {
 	r.told = true
-	if err := r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result); err != nil {
-		r.Env.WithDefaults().Log.Warn("a hook could not be told how the run went", "id", r.draft.ID, "error", err)
-	}
+	r.report.Untold = r.hooks().Tell(context.WithoutCancel(ctx), r.moment(), r.report.Result)
 }
 
 // settle ends the record, or keeps it for what is left: of an archive that waits for
