@@ -44,6 +44,29 @@ func resentLines(reports []platform.Report) []resentLine {
 	return all
 }
 
+func killedIDs(killed []platform.Killed) []core.ID {
+	all := []core.ID{}
+	for _, k := range killed {
+		all = append(all, k.ID)
+	}
+	return all
+}
+
+// mourn says what no command makes good, to whoever looks at nothing but errors too.
+func (a *app) mourn(killed []platform.Killed) {
+	for _, k := range killed {
+		run := "a backup"
+		if k.Job != "" {
+			run = "the backup of " + visible(k.Job)
+		}
+		text := "was killed before it was made: run it again"
+		if k.Sent {
+			text = `was killed while it was sent: "offsite list" shows which places have it`
+		}
+		a.console.line(fmt.Sprintf("offsite: %s with the id %s %s", run, k.ID, text))
+	}
+}
+
 // printEarlier writes a line for each hook that was owed, and for each agent that an
 // earlier backup waited for. Why something went wrong is told as an error.
 func (a *app) printEarlier(part string, payments []platform.Payment, resent []platform.Report) {

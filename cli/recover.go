@@ -31,7 +31,7 @@ With --json the result is one line:
   {"v":1,"payments":[…],"sent":[…],"left":[…],"killed":[…]}
 
 payments and sent are as "payments" and "resent" of "offsite run"; left are texts;
-killed are the ids of runs that were killed before there was a backup of them.`
+killed are the ids of runs that were killed, and whose backup is not sent by now.`
 
 func (a *app) recoverCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -58,20 +58,8 @@ func (a *app) recover(ctx context.Context) (err error) {
 	ended := a.watch(s)
 	done, err := s.Recover(ctx)
 	ended()
-	a.mourn(done)
+	a.mourn(done.Killed)
 	return errors.Join(a.printRecovered(done), err, unfinished(done))
-}
-
-// mourn says what is not made good by a recover, to whoever looks at nothing but
-// errors too.
-func (a *app) mourn(done platform.Recovery) {
-	for _, k := range done.Killed {
-		run := "a backup"
-		if k.Job != "" {
-			run = "the backup of " + visible(k.Job)
-		}
-		a.console.line(fmt.Sprintf("offsite: %s with the id %s was killed before it was made: run it again", run, k.ID))
-	}
 }
 
 // payAlone is a recover that knows no agents because of what is wrong: an
@@ -85,11 +73,11 @@ func (a *app) payAlone(ctx context.Context, wrong error) error {
 		return errors.Join(wrong, err)
 	}
 	done, err := s.Recover(ctx)
+	a.mourn(done.Killed)
 	if len(done.Payments) == 0 {
 		return errors.Join(wrong, err)
 	}
-	done.Sent, done.Left = nil, nil // nobody was asked
-	a.mourn(done)
+	done.Sent, done.Left = nil, nil                      // nobody was asked
 	wrong = result{exitUsage, errors.New(wrong.Error())} // and something was touched
 	return errors.Join(a.printRecovered(done), wrong, err, unfinished(done))
 }
@@ -125,10 +113,7 @@ type recoveredLine struct {
 
 func (a *app) printRecovered(done platform.Recovery) error {
 	if a.json {
-		l := recoveredLine{1, paymentLines(done.Payments), resentLines(done.Sent), []string{}, []core.ID{}}
-		for _, k := range done.Killed {
-			l.Killed = append(l.Killed, k.ID)
-		}
+		l := recoveredLine{1, paymentLines(done.Payments), resentLines(done.Sent), []string{}, killedIDs(done.Killed)}
 		for _, err := range done.Left {
 			l.Left = append(l.Left, err.Error())
 		}

@@ -16,14 +16,16 @@ one for each job, whatever happened:
   {"v":1,"id":…,"job":…,"name":…,"created":…,"outcome":"ok","size":…,"sha256":…,
    "content_size":…,"entries":…,"odd":…,"lost":…,"millis":…,"paused_millis":…,
    "agents":{"NAME":"stored"},"errors":{"NAME":…},"error":…,"hooks":[…],
-   "payments":[{"id":…,"job":…,"hook":…,"owed":false,"error":…}],
+   "payments":[{"id":…,"job":…,"hook":…,"owed":false,"error":…}],"killed":[…],
    "resent":[{"id":…,"job":…,"outcome":"ok","agents":{…},"errors":{…},"error":…}]}
 
-outcome is ok, degraded or failed, and of an agent stored, pending or failed. odd
-counts entries that are not as they were, lost those of them without content.
-payments are hooks that runs which were killed owed, resent earlier backups of the
-job that waited for agents. What is empty from "errors" on is left out. Times are
-UTC, RFC 3339, sizes are bytes.`
+outcome is ok, degraded or failed, and of an agent stored, pending, failed or
+skipped, where there was nothing to store. errors say why an agent is pending or
+failed. odd counts entries that are not as they were, lost those of them without
+content. payments are hooks that runs which were killed owed, killed the ids of such
+runs whose backup is not sent by now, resent earlier backups of the job that waited
+for agents. What is empty from "errors" on is left out. Times are UTC, RFC 3339,
+sizes are bytes.`
 
 type reportLine struct {
 	V           int                   `json:"v"`
@@ -45,12 +47,14 @@ type reportLine struct {
 	Error       string                `json:"error,omitempty"`
 	Hooks       []core.HookRun        `json:"hooks,omitempty"`
 	Payments    []paymentLine         `json:"payments,omitempty"`
+	Killed      []core.ID             `json:"killed,omitempty"`
 	Resent      []resentLine          `json:"resent,omitempty"`
 }
 
 // report tells how a run or an upload went, and answers the error that the
 // command ends with.
 func (a *app) report(s *session, r platform.Report, back string) error {
+	a.mourn(r.Killed)
 	asked := len(r.Agents) > 0
 	switch {
 	case a.json && (asked || r.Backup.Job != ""):
@@ -107,7 +111,8 @@ func newReportLine(r platform.Report) reportLine {
 		V: 1, ID: b.ID, Job: b.Job, Name: b.Name, Created: b.Created.UTC(), Outcome: r.Outcome,
 		Size: b.Size, SHA256: b.SHA256, ContentSize: b.ContentSize, Entries: b.Entries,
 		Odd: r.Odd, Lost: r.Lost, Millis: r.Took.Milliseconds(), Paused: r.Paused.Milliseconds(),
-		Error: message(r.Err), Hooks: b.Hooks, Payments: paymentLines(r.Payments), Resent: resentLines(r.Resent),
+		Error: message(r.Err), Hooks: b.Hooks, Payments: paymentLines(r.Payments),
+		Killed: killedIDs(r.Killed), Resent: resentLines(r.Resent),
 	}
 	l.Agents, l.Errors = agentLines(r.Agents)
 	return l

@@ -37,9 +37,11 @@ job runs; 130 interrupted.
 
 With --json the result is one line:
 
-  {"v":1,"id":…,"dest":…,"from":…,"entries":…,"content_size":…,"odd":…,"lost":…}
+  {"v":1,"id":…,"dest":…,"from":…,"entries":…,"content_size":…,"odd":…,"lost":…,
+   "payments":[…],"killed":[…]}
 
-odd counts entries that are not as they were, lost those of them without content.`
+odd counts entries that are not as they were, lost those of them without content.
+payments and killed are as those of "offsite run", and left out where they are empty.`
 
 type restoreOptions struct {
 	from    []string
@@ -97,7 +99,10 @@ func (a *app) restore(ctx context.Context, s *session, which, dest string, o res
 	done, err := a.restoreAround(ctx, s, id, dest, o)
 	odd.close()
 	shown()
-	a.printEarlier("", done.payments, nil)
+	a.mourn(done.found.Killed)
+	if !a.json {
+		a.printEarlier("", done.found.Payments, nil)
+	}
 	if done.Backup.ID == "" {
 		return err
 	}
@@ -125,11 +130,11 @@ func (r restored) wrong(unread, err error) (errs []error) {
 }
 
 // A restored is a restore that was made, or of which there is no Backup, with what
-// was paid before it.
+// was found of dead runs before it.
 type restored struct {
 	platform.Restored
-	payments []platform.Payment
-	hooks    []string // that ran around it
+	found platform.Recovery
+	hooks []string // that ran around it
 }
 
 // restoreAround restores with the hooks of the backup's job around it.
@@ -152,7 +157,7 @@ func (a *app) restoreAround(ctx context.Context, s *session, id core.ID, dest st
 		done.hooks = append(done.hooks, visible(h.Name))
 	}
 	dir := func(hook string) string { return filepath.Join(absolute(dest), "hooks", hook) }
-	done.payments, err = s.Around(ctx, job, hooks, dir, restore)
+	done.found, err = s.Around(ctx, job, hooks, dir, restore)
 	return done, err
 }
 
@@ -195,19 +200,24 @@ func resolveID(ctx context.Context, s *session, which, job string) (id core.ID, 
 }
 
 type restoredLine struct {
-	V           int     `json:"v"`
-	ID          core.ID `json:"id"`
-	Dest        string  `json:"dest"`
-	From        string  `json:"from"`
-	Entries     int64   `json:"entries"`
-	ContentSize int64   `json:"content_size"`
-	Odd         int64   `json:"odd"`
-	Lost        int64   `json:"lost"`
+	V           int           `json:"v"`
+	ID          core.ID       `json:"id"`
+	Dest        string        `json:"dest"`
+	From        string        `json:"from"`
+	Entries     int64         `json:"entries"`
+	ContentSize int64         `json:"content_size"`
+	Odd         int64         `json:"odd"`
+	Lost        int64         `json:"lost"`
+	Payments    []paymentLine `json:"payments,omitempty"`
+	Killed      []core.ID     `json:"killed,omitempty"`
 }
 
 func (a *app) printRestored(r restored, dest string) error {
 	if a.json {
-		return a.printJSON(restoredLine{1, r.Backup.ID, dest, r.From, r.Entries, r.Size, r.Odd, r.Lost})
+		return a.printJSON(restoredLine{
+			1, r.Backup.ID, dest, r.From, r.Entries, r.Size, r.Odd, r.Lost,
+			paymentLines(r.found.Payments), killedIDs(r.found.Killed),
+		})
 	}
 	around := ""
 	if len(r.hooks) > 0 {

@@ -163,20 +163,25 @@ func TestPausedRunIsNotDisturbed(t *testing.T) {
 func TestKilledRunIsUndone(t *testing.T) {
 	for command, words := range map[string][]string{
 		"recover":                             {": hook pause: undone\n", "recovered: 1 of 1 hook undone"},
-		"recover --json":                      {`"hook":"pause","owed":false}]`},
+		"recover --json":                      {`"hook":"pause","owed":false}]`, `,"killed":["`},
 		"backup app --to copies":              {": hook pause: undone\n"},
-		"upload app/notes --to copies --json": {`"hook":"pause","owed":false}]`},
+		"upload app/notes --to copies --json": {`"hook":"pause","owed":false}],"killed":["`},
+		"restore latest restored":             {": hook pause: undone\n"},
+		"restore latest restored --json":      {`"hook":"pause","owed":false}],"killed":["`},
 	} {
 		t.Run(command, func(t *testing.T) {
 			a := newApplication(t)
 			a.configure("", "")
 			run, said := a.begin()
+			a.goOn()
+			a.ended(run, said, 0)
+			a.logged("pre", "went on", "post")
+			run, said = a.begin()
 			a.signal(run, syscall.SIGKILL)
 			a.ended(run, said, -1)
-			a.write(a.at("copies", "meta", "keep"), nil)
 			a.says(0, "list")
 			a.logged("pre")
-			a.says(0, command, words...)
+			a.says(0, command, append(words, "offsite: the backup of web1 with the id ", " was killed before it was made: run it again\n")...)
 			a.logged("post")
 			a.says(0, "recover", "nothing was left to be done")
 			a.logged()
@@ -247,6 +252,24 @@ func TestPostStartsTheApplication(t *testing.T) {
 			a.logged("alive")
 		})
 	}
+}
+
+// TestKilledRunIsSaidWithoutAConfiguration, also where nothing is owed.
+func TestKilledRunIsSaidWithoutAConfiguration(t *testing.T) {
+	a := newApplication(t)
+	a.write(a.at("offsite.yaml"), fmt.Appendf(nil, `
+agents: {disk: {local: %[1]s/copies}}
+jobs:
+  web1:
+    paths: [%[1]s/app]
+    hooks: [{name: dump, command: {pre: [sh, -c, "echo >paused; read x <gate"], dir: %[1]s}}]
+    to: [disk]
+`, a.dir))
+	run, said := a.begin()
+	a.signal(run, syscall.SIGKILL)
+	a.ended(run, said, -1)
+	a.write(a.at("offsite.yaml"), []byte("agnets: {}\n"))
+	a.says(2, "recover", "the backup of web1 with the id ", " was killed before it was made: run it again\n")
 }
 
 // TestApplicationOutlivesAKilledRun that died while its post ran, which had started the

@@ -10,28 +10,29 @@ import (
 // Around runs hooks around body, which is no run of a job and must not meet one: a
 // restore. It holds the lock of the job (ErrBusy), pays what dead runs owe, and has
 // its own debts on disk, which are paid as those of a run are. dir is each hook's
-// directory, absolute. made tells of what was paid; what went wrong there is part of
-// the error too. body gets how each pre went.
-func (p *Platform) Around(ctx context.Context, job string, hooks []core.Hook, dir func(hook string) string, body func(context.Context, []core.HookRun) error) (made []Payment, err error) {
+// directory, absolute. found tells of dead runs, its Payments and Killed; what went
+// wrong there is part of the error too. body gets how each pre went.
+func (p *Platform) Around(ctx context.Context, job string, hooks []core.Hook, dir func(hook string) string, body func(context.Context, []core.HookRun) error) (found Recovery, err error) {
 	st := &state{p.Env.StateDir}
 	free, err := st.job(job)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	defer func() { err = errors.Join(err, free()) }()
 	cleared, err := p.takeOver(ctx, func(*entry) bool { return false })
 	if err != nil {
-		return nil, err
+		return found, err
 	}
+	found.Payments, found.Killed = cleared.payments, cleared.killed
 	paid := errors.Join(cleared.settle(), cleared.failed())
 	e, err := p.record(st, job)
 	if err != nil {
-		return cleared.payments, errors.Join(err, paid)
+		return found, errors.Join(err, paid)
 	}
 	pipeline := core.Pipeline{Hooks: hooks, Dir: dir, Debts: e}
 	err = pipeline.Run(ctx, core.Moment{ID: e.ID, Job: job}, body)
 	ended := e.ledger.note(step{Step: stepEnded, Error: text(err)})
-	return cleared.payments, errors.Join(err, ended, e.end(), paid)
+	return found, errors.Join(err, ended, e.end(), paid)
 }
 
 // record makes the record of what stores nothing and may owe something.

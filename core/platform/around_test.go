@@ -26,7 +26,7 @@ func TestAround(t *testing.T) {
 			}
 			hooks := []core.Hook{{Name: "a", Pre: note("pre"), Post: note("post")}, {Name: "b", Post: note("post")}}
 			dir := func(hook string) string { return w.at("dest/" + hook) }
-			made, err := w.Around(t.Context(), "app", hooks, dir, func(ctx context.Context, runs []core.HookRun) error {
+			found, err := w.Around(t.Context(), "app", hooks, dir, func(ctx context.Context, runs []core.HookRun) error {
 				job := w.job()
 				job.Name = "app"
 				if _, err := w.Run(ctx, job); !errors.Is(err, ErrBusy) {
@@ -41,8 +41,8 @@ func TestAround(t *testing.T) {
 				u.did = append(u.did, "body")
 				return fails
 			})
-			if !errors.Is(err, fails) || len(made) != 1 || made[0].Hook != "pause" {
-				t.Errorf("%v, paid %+v", err, made)
+			if !errors.Is(err, fails) || len(found.Payments) != 1 || found.Payments[0].Hook != "pause" {
+				t.Errorf("%v, found %+v", err, found)
 			}
 			want := []string{"post pause  of " + string(deadID) + ": the process that ran this was killed", "pre a of app", "body", "post b of app", "post a of app"}
 			if !slices.Equal(u.did, want) {

@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -32,6 +33,7 @@ type kept struct {
 	Keep   time.Time
 	Agents []string
 	files  []string // in its folder
+	ended  bool     // by its ledger
 }
 
 func (k kept) has(file string) bool { return slices.Contains(k.files, file) }
@@ -70,6 +72,9 @@ func (s *scene) kept(id core.ID) (k kept, err error) {
 		err = json.Unmarshal(doc, &k)
 	case errors.Is(err, fs.ErrNotExist): // killed before there was one
 		err = nil
+	}
+	if steps, e := os.ReadFile(filepath.Join(dir, "ledger.jsonl")); e == nil {
+		k.ended = bytes.Contains(steps, []byte(`"step":"ended"`))
 	}
 	// Half a document goes with the folder, and is of no harm until then.
 	k.files = slices.DeleteFunc(names(dir), func(name string) bool { return strings.HasPrefix(name, ".tmp-") })

@@ -184,6 +184,7 @@ func (m *model) interrupted(t *rapid.T, r *record, d disk) {
 		t.Fatalf("%s has an archive that waits or not (%v): %+v", r.id, sealed, r)
 	}
 	r.sealed = sealed
+	r.ended = ended || k.ended
 	m.adoptRecord(t, r, k, there)
 }
 

@@ -47,6 +47,7 @@ type record struct {
 	dead    bool // its process was killed: what was not noted happens again
 	untidy  bool // nobody has cleared up in its folder since
 	killed  bool // its process was killed, and nobody has cleared up at all since
+	ended   bool // it said how it went, or another that it was killed, which may have been killed then
 }
 
 func (r *record) waits(now time.Time) bool { return r.sealed && !now.After(r.keep) }

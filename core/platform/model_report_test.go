@@ -31,6 +31,7 @@ func (m *model) ran(t *rapid.T, report platform.Report, err error) {
 	}
 	m.stored(t, run, report.Agents)
 	m.judged(t, run, report, err, found)
+	m.mourned(t, report.Killed, found.over)
 	m.clear(found.over)
 	m.resent(t, report.Resent, found.wanted)
 	m.records[run.id] = run
@@ -183,9 +184,7 @@ func (m *model) recovered(t *rapid.T, got platform.Recovery, stranger bool) {
 			r.settled(t)
 		}
 	}
-	for _, k := range got.Killed {
-		m.lost(t, k, found.over)
-	}
+	m.mourned(t, got.Killed, found.over)
 	m.clear(found.over)
 	m.resent(t, got.Sent, found.wanted)
 	done, left, most := len(owing) == 0, len(found.said), len(found.said)
@@ -212,17 +211,35 @@ func (m *model) recovered(t *rapid.T, got platform.Recovery, stranger bool) {
 	}
 }
 
-// lost compares what is said of a run that left no backup.
-func (m *model) lost(t *rapid.T, k platform.Killed, over []*record) {
-	r := m.records[k.ID]
-	if r == nil || !slices.Contains(over, r) || k.Job != r.job || r.sealed || !r.killed {
-		t.Fatalf("%s is said to be lost: %+v", k.ID, r)
+// mourned compares what is said of runs that were killed: of each of which there is no
+// backup, and that has not said so itself, and of no other that there is none.
+func (m *model) mourned(t *rapid.T, killed []platform.Killed, over []*record) {
+	for _, k := range killed {
+		r := m.records[k.ID]
+		if r == nil || !slices.Contains(over, r) || k.Job != r.job || r.sealed || !r.killed || r.ended {
+			t.Fatalf("%s is said to be lost: %+v", k.ID, r)
+		}
+		if !k.Sent && m.somewhere(k.ID) || k.Sent && (!r.keep.IsZero() || !m.backups[k.ID].plan.packs()) {
+			t.Fatalf("%+v is said of %+v, %+v", k, r, m.backups[k.ID])
+		}
+		m.mourning++
 	}
-	for agent, stored := range m.backups[k.ID].at {
-		if stored {
-			t.Fatalf("%s is said to be lost, and %s has it", k.ID, agent)
+	for _, r := range over {
+		said := slices.ContainsFunc(killed, func(k platform.Killed) bool { return k.ID == r.id })
+		if r.killed && !r.sealed && !r.ended && !m.somewhere(r.id) && !said {
+			t.Fatalf("%s was killed, nobody has it, and nothing is said: %+v", r.id, r)
 		}
 	}
+}
+
+// somewhere says whether an agent has a backup.
+func (m *model) somewhere(id core.ID) bool {
+	for _, stored := range m.backups[id].at {
+		if stored {
+			return true
+		}
+	}
+	return false
 }
 
 // owed compares what a program said that cannot undo hooks.

@@ -52,11 +52,12 @@ func TestModel(t *testing.T) {
 
 // happened counts what a model is worth nothing without.
 type happened struct {
-	deaths  int // processes that were killed
-	paid    int // posts of those
-	resent  int // archives that waited and arrived
-	givenUp int // archives that waited in vain
-	undone  int // runs that failed
+	deaths   int // processes that were killed
+	paid     int // posts of those
+	resent   int // archives that waited and arrived
+	givenUp  int // archives that waited in vain
+	undone   int // runs that failed
+	mourning int // runs that were killed, and said to be
 }
 
 func (h *happened) add(o happened) {
@@ -65,9 +66,12 @@ func (h *happened) add(o happened) {
 	h.resent += o.resent
 	h.givenUp += o.givenUp
 	h.undone += o.undone
+	h.mourning += o.mourning
 }
 
-func (h happened) rarely(n int) bool { return min(h.deaths, h.paid, h.resent, h.givenUp, h.undone) < n }
+func (h happened) rarely(n int) bool {
+	return min(h.deaths, h.paid, h.resent, h.givenUp, h.undone, h.mourning) < n
+}
 
 // memory is a folder in memory, where there is such a thing.
 func memory(t *testing.T) string {

@@ -66,6 +66,7 @@ type Report struct {
 	Paused time.Duration // from the first pre to the last post
 
 	Payments []Payment // posts that earlier processes owed
+	Killed   []Killed  // earlier runs, of any job, of which nobody was told yet
 	Resent   []Report  // of earlier archives of the job, which waited for agents
 	Untold   error     // why hooks could not be told how the run went, which changes nothing
 }

@@ -12,7 +12,7 @@ type Recovery struct {
 	Payments []Payment // posts that were owed
 	Sent     []Report  // of archives that waited for agents
 	Left     []error   // what could not be cleared up
-	Killed   []Killed  // runs that left no backup
+	Killed   []Killed  // runs of which nobody was told yet
 }
 
 // Done says that nothing is left to be done.

@@ -125,7 +125,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.report.Payments = cleared.payments
+	r.report.Payments, r.report.Killed = cleared.payments, cleared.killed
 	if r.entry, err = st.create(r.record(st), r.now); err != nil {
 		return errors.Join(err, cleared.release())
 	}

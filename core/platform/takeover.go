@@ -58,27 +58,28 @@ func (p *Platform) takeOver(ctx context.Context, want func(*entry) bool) (*takeo
 	return t, nil
 }
 
-// A Killed is a run that was killed before it had packed: there is no backup of it.
+// A Killed is a run whose process was killed, and that goes on nowhere.
 type Killed struct {
-	ID  core.ID
-	Job string
+	ID   core.ID
+	Job  string
+	Sent bool // it had packed: an agent may hold its backup. Else there is none
 }
 
-// killed is e, where it is a run that was killed before it had packed. It is said
-// once: the ledger has it that the run has ended then. One that was killed between
-// packing and saying so has its archive, or has sent it since.
+// killed is e, where it is a run that was killed and not one whose archive was kept,
+// which is sent, or said to be given up. It is said once, by whoever finds it: the
+// ledger has it that the run has ended then.
 func (e *entry) killed(now func() time.Time) ([]Killed, error) {
 	steps, err := readLedger(e.path(ledgerFile))
-	ended := func(s step) bool {
-		return s.Step == stepEnded || s.Step == stepPacked || s.State == core.Stored
-	}
-	if err != nil || e.Spool == "" || e.sealed() || slices.ContainsFunc(steps, ended) {
+	packed := slices.ContainsFunc(steps, func(s step) bool { return s.Step == stepPacked })
+	ended := func(s step) bool { return s.Step == stepEnded || s.State == core.Stored }
+	kept := e.sealed() || packed && !e.Keep.IsZero()
+	if err != nil || e.Spool == "" || kept || slices.ContainsFunc(steps, ended) {
 		return nil, err
 	}
 	if err := e.open(now); err != nil {
 		return nil, err
 	}
-	return []Killed{{e.ID, e.Job}}, e.ledger.note(step{Step: stepEnded, Outcome: core.Failed, Error: errKilled.Error()})
+	return []Killed{{e.ID, e.Job, packed}}, e.ledger.note(step{Step: stepEnded, Outcome: core.Failed, Error: errKilled.Error()})
 }
 
 func stillOwed(made []Payment) bool {

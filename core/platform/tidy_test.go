@@ -159,20 +159,24 @@ func TestLeftoverIsNamed(t *testing.T) {
 	}
 }
 
-// TestNotLost is a run that was killed after packing, before its ledger said so.
+// TestNotLost goes through what is known of a run that was killed.
 func TestNotLost(t *testing.T) {
 	w := newWorld(t)
-	st := &state{w.at("state")}
+	st, old := &state{w.at("state")}, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
+		keep   time.Time
 		sealed bool
 		steps  []step
-		lost   int
+		killed []Killed
 	}{
-		"killed while it packed": {false, nil, 1},
-		"its archive waited":     {true, nil, 0},
-		"its archive was sent":   {false, []step{{Step: stepAgent, Agent: "one", State: core.Stored}}, 0},
+		"killed while it packed":   {old, false, nil, []Killed{{deadID, "app", false}}},
+		"killed while it sent":     {time.Time{}, false, []step{{Step: stepPacked}}, []Killed{{deadID, "app", true}}},
+		"its archive waited":       {old, true, nil, nil},
+		"its archive was taken":    {old, false, []step{{Step: stepPacked}}, nil},
+		"its archive was sent":     {time.Time{}, false, []step{{Step: stepAgent, Agent: "one", State: core.Stored}}, nil},
+		"it has said how it ended": {time.Time{}, false, []step{{Step: stepPacked}, {Step: stepEnded}}, nil},
 	} {
-		e, err := st.create(record{ID: deadID, Job: "app", Agents: []string{"one", "two"}, Spool: w.at("spool")}, time.Now)
+		e, err := st.create(record{ID: deadID, Job: "app", Agents: []string{"one", "two"}, Spool: w.at("spool"), Keep: c.keep}, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,9 +189,55 @@ func TestNotLost(t *testing.T) {
 		if err := errors.Join(err, e.release()); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := w.Recover(t.Context()); err != nil || len(r.Killed) != c.lost {
+		if r, err := w.Recover(t.Context()); err != nil || !slices.Equal(r.Killed, c.killed) {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
+	}
+}
+
+// TestKilledIsSaid once, by whatever command finds it, also by one that fails.
+func TestKilledIsSaid(t *testing.T) {
+	for name, command := range map[string]func(*world) ([]Killed, error){
+		"recover": func(w *world) ([]Killed, error) { r, err := w.Recover(t.Context()); return r.Killed, err },
+		"run of another job": func(w *world) ([]Killed, error) {
+			r, err := w.Run(t.Context(), w.job())
+			return r.Killed, err
+		},
+		"run that fails": func(w *world) ([]Killed, error) {
+			job := w.job()
+			job.Hooks = []core.Hook{{Name: "a/b", Pre: func(context.Context, core.Moment) error { return nil }}}
+			r, err := w.Run(t.Context(), job)
+			if err != nil {
+				err = nil
+			} else {
+				err = errors.New("it did not fail")
+			}
+			return r.Killed, err
+		},
+		"upload": func(w *world) ([]Killed, error) {
+			r, err := w.Upload(t.Context(), w.at("source/big"), UploadOptions{})
+			return r.Killed, err
+		},
+		"around": func(w *world) ([]Killed, error) {
+			r, err := w.Around(t.Context(), "app", nil, nil, func(context.Context, []core.HookRun) error { return nil })
+			return r.Killed, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			e, err := (&state{w.at("state")}).create(record{ID: deadID, Job: "app", Agents: []string{"one"}, Spool: w.at("spool")}, time.Now)
+			if err == nil {
+				err = e.release()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range [][]Killed{{{ID: deadID, Job: "app"}}, nil} {
+				if killed, err := command(w); err != nil || !slices.Equal(killed, want) {
+					t.Errorf("%+v, %v; want %+v", killed, err, want)
+				}
+			}
+		})
 	}
 }
 

@@ -54,7 +54,6 @@ func (u *fileUpload) do(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	u.report.Payments = cleared.payments
 	if err := u.send(ctx, rule, cleared); err != nil {
 		u.report.Outcome, u.report.Err = core.Failed, err
 	}
@@ -100,6 +99,7 @@ func (u *fileUpload) take(ctx context.Context, file *fileID) (*takeover, error) 
 	if err != nil {
 		return nil, err
 	}
+	u.report.Payments, u.report.Killed = cleared.payments, cleared.killed
 	if u.again = len(cleared.wanted) > 0; u.again {
 		u.entry = cleared.wanted[0]
 		for _, e := range cleared.wanted[1:] {
