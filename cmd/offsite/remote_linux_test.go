@@ -188,7 +188,13 @@ func fakeGCS(t *testing.T) remote {
 		left:     func() []string { return left(t, bucket) },
 		objects:  func() []string { return objects(t, bucket) },
 		purge:    func() {},
-		stop:     server.Stop,
+		stop:     server.Halt,
+		start: func() string {
+			if err := server.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			return server.Address
+		},
 	}
 }
 

@@ -25,6 +25,7 @@ type resource struct {
 	MD5Hash                 string            `json:"md5Hash,omitempty"`
 	CRC32C                  string            `json:"crc32c,omitempty"`
 	Etag                    string            `json:"etag,omitempty"`
+	MediaLink               string            `json:"mediaLink,omitempty"`
 	ComponentCount          int64             `json:"componentCount,omitempty"`
 	KMSKeyName              string            `json:"kmsKeyName,omitempty"`
 	TimeCreated             string            `json:"timeCreated,omitempty"`
@@ -121,6 +122,7 @@ func (q *request) object(b *bucket, d draft) (*object, error) {
 	o.Kind, o.Bucket = "storage#object", b.name
 	o.Generation, o.Metageneration = strconv.FormatInt(o.generation, 10), "1"
 	o.ID = b.name + "/" + o.name + "/" + o.Generation
+	o.MediaLink = "http://" + q.Host + "/storage/v1/b/" + b.name + "/o/" + url.PathEscape(o.name) + "?generation=" + o.Generation + "&alt=media"
 	o.Etag = base64.StdEncoding.EncodeToString(binary.AppendVarint(nil, o.generation))
 	o.Size, o.CRC32C = strconv.FormatInt(d.size, 10), encodeCRC(d.crc)
 	o.MD5Hash = base64.StdEncoding.EncodeToString(d.md5)
