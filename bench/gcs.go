@@ -17,7 +17,7 @@ func gcs(ctx context.Context, b bench, dir string) (site, error) {
 	}
 	server.MakeBucket(bucket, fakegcs.Bucket{})
 	other := b.rclone(":gcs:"+bucket,
-		[]string{"--gcs-chunk-size", "64Mi"},
+		nil, // it has one stream, whatever its parts
 		[]string{"--multi-thread-chunk-size", "64Mi", "--multi-thread-streams", "8"})
 	return site{
 		env: []string{
