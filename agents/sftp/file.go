@@ -1,6 +1,7 @@
 package sftp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -13,13 +14,18 @@ import (
 	"github.com/offsite-backup/offsite/core/filetree"
 )
 
-// A file is an open file at the server, on one connection.
+// A file is an open file at the server, on one connection. Its methods but ReadAt are
+// for one goroutine.
 type file struct {
 	tree   *tree
 	conn   *conn
 	ctx    context.Context
 	name   string
 	remote *sftp.File
+
+	behind []*transfer // writes on their way, in order
+	spare  [][]byte    // buffers of those that arrived
+	failed error       // the first of them
 }
 
 var (
@@ -80,15 +86,48 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (n int, err erro
 	return n, err
 }
 
-func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
-	err = f.do(f.ctx, "write", func() error {
-		n, err = f.remote.WriteAt(p, off)
-		return f.tree.failure(f.conn, err, "")
-	})
-	return n, err
+// WriteAt returns while the bytes are on their way, so that the next ones are too before
+// the server has answered. What becomes of them, a later WriteAt tells, or Sync, or
+// Close.
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.settle(ahead - 1); err != nil {
+		return 0, err
+	}
+	w := &transfer{done: make(chan struct{})}
+	if n := len(f.spare); n > 0 {
+		w.buffer, f.spare = f.spare[n-1][:0], f.spare[:n-1]
+	}
+	w.buffer = append(w.buffer, p...) // the caller may use p again
+	f.behind = append(f.behind, w)
+	go func() {
+		defer close(w.done)
+		w.err = f.do(f.ctx, "write", func() error {
+			_, err := f.remote.WriteAt(w.buffer, off)
+			return f.tree.failure(f.conn, err, "")
+		})
+	}()
+	return len(p), nil
+}
+
+// settle waits until no more than some writes are on their way, and returns the first
+// error of all that were.
+func (f *file) settle(most int) error {
+	for len(f.behind) > most {
+		w := f.behind[0]
+		f.behind = f.behind[1:]
+		<-w.done
+		f.spare = append(f.spare, w.buffer)
+		if f.failed == nil {
+			f.failed = w.err
+		}
+	}
+	return f.failed
 }
 
 func (f *file) Stat() (info fs.FileInfo, err error) {
+	if err := f.settle(0); err != nil {
+		return nil, err
+	}
 	err = f.do(f.ctx, "stat", func() error {
 		info, err = f.remote.Stat()
 		return err
@@ -97,6 +136,9 @@ func (f *file) Stat() (info fs.FileInfo, err error) {
 }
 
 func (f *file) Truncate(size int64) error {
+	if err := f.settle(0); err != nil {
+		return err
+	}
 	return f.do(f.ctx, "truncate", func() error {
 		return f.tree.failure(f.conn, f.remote.Truncate(size), "")
 	})
@@ -104,6 +146,9 @@ func (f *file) Truncate(size int64) error {
 
 // Sync does nothing where the server does not offer it.
 func (f *file) Sync() error {
+	if err := f.settle(0); err != nil {
+		return err
+	}
 	return f.do(f.ctx, "sync", func() error {
 		if !f.tree.canSync(f.conn) {
 			return nil
@@ -115,5 +160,6 @@ func (f *file) Sync() error {
 // Close gives the connection back too.
 func (f *file) Close() error {
 	defer f.tree.pool.put(f.conn)
-	return f.do(f.ctx, "close", f.remote.Close)
+	err := f.settle(0)
+	return cmp.Or(err, f.do(f.ctx, "close", f.remote.Close))
 }

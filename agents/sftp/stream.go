@@ -8,7 +8,7 @@ import (
 
 const (
 	piece = 1 << 20 // bytes that are asked for at once, in packets
-	ahead = 2       // pieces on their way: what fills a channel
+	ahead = 2       // pieces of one file on their way: what fills a channel
 )
 
 // Stream reads pieces ahead of the caller.
@@ -23,15 +23,15 @@ type stream struct {
 	file     *file
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	off, end int64     // of what was not asked for yet
-	asked    []*answer // in order
-	head     *answer   // that is being read
-	rest     []byte    // of head
-	err      error     // what every further Read gives
+	off, end int64       // of what was not asked for yet
+	asked    []*transfer // in order
+	head     *transfer   // that is being read
+	rest     []byte      // of head
+	err      error       // what every further Read gives
 }
 
-// An answer is a piece that was asked for.
-type answer struct {
+// A transfer is a piece on its way.
+type transfer struct {
 	buffer []byte
 	n      int
 	err    error
@@ -78,7 +78,7 @@ func (s *stream) ask(buffer []byte) {
 	if int64(len(buffer)) < n {
 		buffer = make([]byte, n)
 	}
-	a, off := &answer{buffer: buffer[:n], done: make(chan struct{})}, s.off
+	a, off := &transfer{buffer: buffer[:n], done: make(chan struct{})}, s.off
 	s.off += n
 	s.asked = append(s.asked, a)
 	go func() {

@@ -28,13 +28,14 @@ import (
 // name is still there, at least every leaseHeld.
 type hold struct {
 	mu     sync.Mutex
-	by     *multipart // nil while nobody of this Store has it
-	lock   File       // nil where the place has no locks
-	calls  int        // of by, under way
-	alone  bool       // whether no other may be
-	over   bool       // whether it ends with them
-	known  bool       // this Store had it before
-	signed bool       // this process is named as its owner
+	by     *multipart   // nil while nobody of this Store has it
+	lock   File         // nil where the place has no locks
+	calls  int          // of by, under way
+	alone  bool         // whether no other may be
+	over   bool         // whether it ends with them
+	known  bool         // this Store had it before
+	signed bool         // this process is named as its owner
+	noted  map[int]bool // indices on record; nil where that is not known, or there is no record
 	unhook func() bool
 }
 
@@ -169,7 +170,7 @@ func (h *hold) end() {
 	if h.lock != nil {
 		_ = h.lock.Close() // nothing was written by it
 	}
-	h.by, h.lock = nil, nil
+	h.by, h.lock, h.noted = nil, nil, nil
 }
 
 // tryLock opens and locks the partial file. It answers errHeld where another has the

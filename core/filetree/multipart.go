@@ -19,7 +19,7 @@ import (
 	"github.com/offsite-backup/offsite/core/transfer"
 )
 
-// Begin makes the partial file of an object. The upload is held until ctx ends: it is
+// Begin makes the partial file of an object and its record. The upload is held until ctx ends: it is
 // that of the whole upload.
 func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart, error) {
 	if err := checkUpload(key, token); err != nil {
@@ -33,7 +33,13 @@ func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart,
 	if err := m.enter(ctx, false); err != nil {
 		return nil, err
 	}
-	err = s.syncDirs(ctx, tmpDir)
+	if err = s.create(ctx, m.record()); errors.Is(err, fs.ErrExist) {
+		err = nil // as with the partial file
+	}
+	if err = s.fail(ctx, err); err == nil {
+		m.hold().begun()
+		err = s.syncDirs(ctx, tmpDir)
+	}
 	if m.leave(err != nil); err != nil {
 		return nil, err
 	}
@@ -230,13 +236,15 @@ func (m *multipart) Put(ctx context.Context, p object.Part, body *io.SectionRead
 }
 
 func (m *multipart) put(ctx context.Context, p object.Part, text []byte, body *io.SectionReader) error {
+	l := m.lease()
+	l.seen = time.Now()
 	if _, err := m.there(ctx); err != nil {
 		return err
 	}
 	if err := m.forget(ctx, p); err != nil {
 		return err
 	}
-	if err := m.write(ctx, m.lease(), p, body); err != nil {
+	if err := m.write(ctx, l, p, body); err != nil {
 		return err
 	}
 	return m.note(ctx, p.Index, text)

@@ -88,6 +88,9 @@ func (m *multipart) hasRecord(ctx context.Context) (fs.FileInfo, error) {
 // forget takes another part of the same index off the record before its bytes are
 // written over. Where there is no record it makes one.
 func (m *multipart) forget(ctx context.Context, p object.Part) error {
+	if m.hold().blank(p.Index) {
+		return nil
+	}
 	info, err := m.hasRecord(ctx)
 	if err != nil {
 		return err
@@ -118,10 +121,35 @@ func (m *multipart) newRecord(ctx context.Context) error {
 	return m.store.fail(ctx, m.store.fs.SyncDir(ctx, tmpDir))
 }
 
+// blank says whether nothing is on record under an index, as far as that is known
+// without a look, and that there is a record.
+func (h *hold) blank(index int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.noted != nil && !h.noted[index]
+}
+
 // note writes one line of the record.
 func (m *multipart) note(ctx context.Context, index int, text []byte) error {
+	m.hold().remember(index)
 	return m.store.edit(ctx, m.record(), func(f File) error {
 		_, err := f.WriteAt(text, int64(index)*lineSize)
 		return m.store.fail(ctx, err)
 	})
+}
+
+// begun says that there is a record with nothing in it.
+func (h *hold) begun() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.noted = map[int]bool{}
+}
+
+// remember says that something is, or may be, on record under an index.
+func (h *hold) remember(index int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.noted != nil {
+		h.noted[index] = true
+	}
 }
