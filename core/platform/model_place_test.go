@@ -24,6 +24,7 @@ type place struct {
 	Part   int64 // bytes in a part
 	Away   bool  // it does not answer
 	Full   bool  // it takes no byte
+	Links  bool  // it takes an archive by a hard link; one place at most, or two would have one copy
 	Breaks int64 // operations after which it goes away; 0: it does not
 }
 
@@ -45,6 +46,7 @@ type conduct struct {
 	dir    string
 	moment func(string)
 	done   atomic.Int64
+	linked atomic.Int64
 }
 
 func (c *conduct) Name() string { return c.place.Name }
@@ -144,6 +146,33 @@ func (c *conduct) Kind(err error) core.ErrorKind {
 	}
 	return core.ErrUnavailable
 }
+
+// OpenLocal opens an archive that lies in the spool.
+func (c *conduct) OpenLocal(ctx context.Context, path string) (filetree.LocalFile, error) {
+	if _, err := c.at(ctx, "."); err != nil {
+		return nil, err
+	}
+	if !c.Links {
+		return nil, errors.ErrUnsupported
+	}
+	f, err := os.Open(path)
+	return localFile{f, c}, err
+}
+
+// A localFile is one of the spool.
+type localFile struct {
+	*os.File
+	of *conduct
+}
+
+func (f localFile) Link(ctx context.Context, name string) error {
+	return f.of.do(ctx, name, func(path string) error {
+		f.of.linked.Add(1)
+		return os.Link(f.Name(), path)
+	})
+}
+
+func (f localFile) Clone(context.Context, string) error { return errors.ErrUnsupported }
 
 // An openFile is one of a place.
 type openFile struct {

@@ -58,6 +58,7 @@ type happened struct {
 	givenUp  int // archives that waited in vain
 	undone   int // runs that failed
 	mourning int // runs that were killed, and said to be
+	linked   int // archives that became those of an agent by a link
 }
 
 func (h *happened) add(o happened) {
@@ -67,10 +68,11 @@ func (h *happened) add(o happened) {
 	h.givenUp += o.givenUp
 	h.undone += o.undone
 	h.mourning += o.mourning
+	h.linked += o.linked
 }
 
 func (h happened) rarely(n int) bool {
-	return min(h.deaths, h.paid, h.resent, h.givenUp, h.undone, h.mourning) < n
+	return min(h.deaths, h.paid, h.resent, h.givenUp, h.undone, h.mourning, h.linked) < n
 }
 
 // memory is a folder in memory, where there is such a thing.
@@ -96,6 +98,7 @@ func newModel(t *rapid.T, dir string) *model {
 	if rapid.Bool().Draw(t, "three agents") {
 		m.Places = append(m.Places, &place{Name: "three", Part: 1 << 20})
 	}
+	m.Places[0].Links = rapid.Bool().Draw(t, "takes links")
 	if rapid.Bool().Draw(t, "spool elsewhere") {
 		m.Spool = m.at("spool")
 	}
@@ -201,6 +204,7 @@ func (m *model) recover(t *rapid.T, stranger bool) {
 func (m *model) ended() {
 	m.unsure = nil
 	for _, a := range m.agents {
+		m.linked += int(a.linked.Load())
 		if a.broke() {
 			m.unsure = append(m.unsure, a.place.Name)
 			a.Away, a.Breaks = true, 0
