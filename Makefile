@@ -21,12 +21,13 @@ comma := ,
 empty :=
 TAGS := $(subst $(empty) ,$(comma),$(strip $(if $(AGENTS),slim $(AGENTS:%=agent_%))))
 
-.PHONY: help build tools sshd test check fuzz bench resume crash fmt vet staticcheck
+.PHONY: help build tools sshd test suites check fuzz bench resume crash fmt vet staticcheck
 
 help:
 	@echo 'make build   writes ./offsite; AGENTS="local" links those alone (known: $(LINKABLE))'
 	@echo 'make tools   builds the servers that tests run against, into $(TOOLS), and installs sshd; minutes, once'
 	@echo 'make test    all tests, with the race detector; a tool that one needs and does not find is an error'
+	@echo 'make suites  the agents, with every case of the suite tried as often as it can be'
 	@echo 'make check   gofmt, go vet for linux, darwin and windows, staticcheck'
 	@echo 'make crash   the runs that are killed, at 60 moments besides those of the ledger'
 	@echo 'make resume  the uploads that are killed, with MIB=2048 each'
@@ -37,10 +38,16 @@ build:
 	$(if $(UNKNOWN),$(error AGENTS: no agent $(UNKNOWN); known are $(LINKABLE)))
 	$(GO) build -trimpath $(if $(TAGS),-tags $(TAGS)) -o offsite ./cmd/offsite
 
-# CI tells the tests that this machine has what they need: what is
-# missing is then a failure, not a skip.
+# CI tells the tests that this machine has what they need: what is missing is then a
+# failure, not a skip. Where the suite takes longest, it tries each case fewer times;
+# make suites does all of it.
+BRIEF := ./agents/azure ./agents/gcs ./agents/sftp
 test: tools
-	CI=true $(GO) test -race -count=1 -p=4 -timeout=20m ./...
+	CI=true $(GO) test -race -count=1 -p=3 -short -timeout=40m $(BRIEF)
+	CI=true $(GO) test -race -count=1 -p=3 -timeout=40m $$($(GO) list ./... | grep -v $(BRIEF:.%=-e '%$$'))
+
+suites: tools
+	CI=true $(GO) test -race -count=1 -p=1 -timeout=40m ./agents/...
 
 # make test kills smaller ones.
 resume: tools
