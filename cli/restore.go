@@ -180,10 +180,18 @@ func (a *app) restoreHooks(ctx context.Context, s *session, id core.ID, o restor
 	if err := a.hasState(); err != nil {
 		return "", nil, err
 	}
-	if hooks, err = a.secrets().Hooks(ctx, j.Restore.Hooks); errors.Is(err, core.ErrInvalid) {
+	hooks, err = a.secrets().Hooks(ctx, j.Restore.Hooks)
+	if err == nil {
+		err = core.Pipeline{Hooks: hooks}.Ready()
+	}
+	if err == nil {
+		return j.Name, a.loud("", hooks), nil
+	}
+	err = fmt.Errorf("the restore hooks of %s cannot run here, and --no-hooks leaves them out: %w", j.Name, err)
+	if errors.Is(err, core.ErrInvalid) {
 		err = usageError{err: err}
 	}
-	return j.Name, a.loud("", hooks), err
+	return "", nil, err
 }
 
 // resolveID is the backup that is meant. unread says what could not be read when

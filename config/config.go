@@ -33,14 +33,6 @@ type HookKind interface {
 	Hook(name string, config any, log *slog.Logger) (core.Hook, error)
 }
 
-// A HookChecker is a HookKind that finds before a run what would keep an action from
-// being run when it is due.
-type HookChecker interface {
-	// CheckHook answers core.ErrInvalid, and changes nothing. It is not asked about a
-	// hook that is made of its Debt: what undoes a pause has to be tried.
-	CheckHook(name string, config any) error
-}
-
 // A File is what one configuration says. It does not change; its secrets are looked
 // up each time that something of it is opened.
 type File struct {
@@ -120,8 +112,10 @@ type where struct {
 }
 
 // error is what is wrong with it as a whole.
-func (w where) error(err error) error {
-	return Errors{{File: w.file, Line: w.node.Line, Column: w.node.Column, Key: w.key, Text: detail(err)}}
+func (w where) error(err error) error { return Errors{w.mistake(err)} }
+
+func (w where) mistake(err error) *Error {
+	return &Error{File: w.file, Line: w.node.Line, Column: w.node.Column, Key: w.key, Text: detail(err)}
 }
 
 // Agent is the agent of a name, or nil.

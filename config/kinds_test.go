@@ -111,13 +111,6 @@ type given struct{ commandOptions }
 
 func (given) Error() string { return "what the hook was made of" }
 
-func (command) CheckHook(name string, options any) error {
-	if c := options.(*commandOptions); slices.Contains(slices.Concat(c.Pre, c.Post, c.After), "missing") {
-		return core.Errorf(core.ErrInvalid, "hook %s: missing: no such program", name)
-	}
-	return nil
-}
-
 func (command) Hook(name string, options any, _ *slog.Logger) (h core.Hook, err error) {
 	c := options.(*commandOptions)
 	if slices.Concat(c.Pre, c.Post, c.After) == nil {
@@ -130,5 +123,12 @@ func (command) Hook(name string, options any, _ *slog.Logger) (h core.Hook, err 
 		return func(context.Context, core.Moment) error { return given{*c} }
 	}
 	h.Pre, h.Post = tell(c.Pre), tell(c.Post)
+	h.Ready = func(phase core.Phase) error {
+		argv := map[core.Phase][]string{core.Pre: c.Pre, core.Post: c.Post, core.After: c.After}[phase]
+		if slices.Contains(argv, "missing") {
+			return errors.New("missing: no such program")
+		}
+		return nil
+	}
 	return h, nil
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"reflect"
@@ -45,19 +46,16 @@ func (d *decoder) end(ctx context.Context) error {
 	return d.errs.err()
 }
 
-// Hooks looks up the secrets of hooks, checks and makes them. The error is Errors.
+// Hooks looks up the secrets of hooks and makes them, a zero one of each that cannot be
+// made. The error is Errors. Whether what they run is there is another question, as it
+// may not be tonight: see core.Pipeline.Ready.
 //
 // A hook that has a post gets a Debt, of which Kinds.Hook makes it again: JSON of
 // how it is written, with references to its secrets.
 func (s Secrets) Hooks(ctx context.Context, hooks []Hook) (made []core.Hook, err error) {
 	var errs Errors
 	for _, h := range hooks {
-		hook, c, err := h.open(ctx, s)
-		if checker, ok := h.kind.(HookChecker); ok && err == nil {
-			if err = checker.CheckHook(h.Name, c); err != nil {
-				err = h.options.error(err)
-			}
-		}
+		hook, err := h.open(ctx, s)
 		if e := (Errors)(nil); err != nil && !errors.As(err, &e) {
 			return nil, err
 		} else if err != nil {
@@ -68,22 +66,37 @@ func (s Secrets) Hooks(ctx context.Context, hooks []Hook) (made []core.Hook, err
 	return made, errs.err()
 }
 
-// open makes a hook, of the options that it returns too.
-func (h Hook) open(ctx context.Context, s Secrets) (hook core.Hook, c any, err error) {
+// open makes a hook.
+func (h Hook) open(ctx context.Context, s Secrets) (hook core.Hook, err error) {
 	d := s.decoder(ctx, h.options)
-	c = h.kind.Config()
+	c := h.kind.Config()
 	d.object(h.options.key, h.options.node, reflect.ValueOf(c).Elem())
 	if err := d.end(ctx); err != nil {
-		return hook, nil, err
+		return hook, err
 	}
 	if hook, err = h.kind.Hook(h.Name, c, s.Log); err != nil {
-		return hook, nil, h.options.error(err)
+		return core.Hook{}, h.options.error(err)
 	}
 	hook.Name, hook.Timeout, hook.Optional = h.Name, h.Timeout, h.Optional
 	if hook.Post != nil && hook.Debt == nil {
 		hook.Debt = appendJSON(nil, h.entry)
 	}
-	return hook, c, nil
+	return hook, nil
+}
+
+// unready is what a hook that was made lacks for any of its actions. The error is
+// Errors.
+func (h Hook) unready(made core.Hook) error {
+	var errs Errors
+	for _, phase := range []core.Phase{core.Pre, core.Post, core.After} {
+		if made.Ready == nil {
+			continue
+		}
+		if err := made.Ready(phase); err != nil {
+			errs = append(errs, h.options.mistake(fmt.Errorf("hook %s: %s: %w", h.Name, phase, err)))
+		}
+	}
+	return errs.err()
 }
 
 // Hook makes the hook again that a Debt is of, in another process: its secrets are
@@ -98,8 +111,7 @@ func (ks Kinds) Hook(ctx context.Context, s Secrets, debt []byte) (core.Hook, er
 	if err := d.errs.err(); err != nil {
 		return core.Hook{}, err
 	}
-	hook, _, err := h.open(ctx, s)
-	return hook, err
+	return h.open(ctx, s)
 }
 
 // Open looks up the secrets of a job's hooks and returns what platform.Platform
@@ -111,6 +123,11 @@ func (j *Job) Open(ctx context.Context, s Secrets) (platform.Job, error) {
 	if err != nil {
 		return platform.Job{}, err
 	}
+	return j.with(hooks)
+}
+
+// with is the job with its hooks.
+func (j *Job) with(hooks []core.Hook) (platform.Job, error) {
 	holds := len(j.Paths) > 0
 	for _, h := range hooks {
 		holds = holds || h.Pre != nil
@@ -126,8 +143,8 @@ func (j *Job) Open(ctx context.Context, s Secrets) (platform.Job, error) {
 }
 
 // Check finds what only opening finds, and does nothing else: it looks up every
-// secret, and has every agent and hook check its options, without a network and
-// without a folder to write to. The error is Errors.
+// secret, has every agent and hook check its options, and asks every hook whether it is
+// ready, without a network and without a folder to write to. The error is Errors.
 func (f *File) Check(ctx context.Context, s Secrets) error {
 	var all Errors
 	add := func(err error) {
@@ -138,11 +155,20 @@ func (f *File) Check(ctx context.Context, s Secrets) error {
 	for i := range f.Agents {
 		add(f.Agents[i].check(ctx, s))
 	}
+	checked := func(hooks []Hook) (made []core.Hook, err error) {
+		made, err = s.Hooks(ctx, hooks)
+		add(err)
+		for i, h := range made {
+			add(hooks[i].unready(h))
+		}
+		return made, err
+	}
 	for i := range f.Jobs {
-		_, err := f.Jobs[i].Open(ctx, s)
-		add(err)
-		_, err = s.Hooks(ctx, f.Jobs[i].Restore.Hooks)
-		add(err)
+		if hooks, err := checked(f.Jobs[i].Hooks); err == nil {
+			_, err = f.Jobs[i].with(hooks)
+			add(err)
+		}
+		_, _ = checked(f.Jobs[i].Restore.Hooks) // it is added
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err

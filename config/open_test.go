@@ -197,19 +197,21 @@ func appendHook(b []byte, c commandOptions) []byte {
 	return b
 }
 
-// A kind finds before a run what an action lacks, and is not asked when what is owed
-// is made.
-func TestHooksAreChecked(t *testing.T) {
-	f := parse(t, job+"    hooks: [{name: a, command: {post: [missing]}}, {name: b, command: {pre: [x]}}]\n    restore: {hooks: [{name: c, command: {post: [missing]}}]}")
-	const a = "offsite.yaml:6:32: jobs.web1.hooks[0].command: hook a: missing: no such program"
-	if _, err := f.Jobs[0].Open(t.Context(), config.Secrets{}); err == nil || err.Error() != a || !errors.Is(err, core.ErrInvalid) {
+// What an action lacks is a mistake to a check, of all of its actions. A job is opened
+// without it: this night others may run, and hooks may be told.
+func TestHooksAreReady(t *testing.T) {
+	f := parse(t, job+"    hooks: [{name: a, command: {post: [missing], after: [missing]}}, {name: b, command: {pre: [x]}}]\n    restore: {hooks: [{name: c, command: {post: [missing]}}]}")
+	const a = "offsite.yaml:6:32: jobs.web1.hooks[0].command: hook a: "
+	p, err := f.Jobs[0].Open(t.Context(), config.Secrets{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (core.Pipeline{Hooks: p.Hooks}).Ready(); err == nil || err.Error() != "hook a: post: missing: no such program" || errors.Is(err, core.ErrInvalid) {
 		t.Errorf("%v", err)
 	}
-	if err := f.Check(t.Context(), config.Secrets{}); err == nil || !strings.HasPrefix(err.Error(), a+"\n") || !strings.Contains(err.Error(), "jobs.web1.restore.hooks[0].command: hook c: missing: no such program") {
+	const want = a + "post: missing: no such program\n" + a + "after: missing: no such program\noffsite.yaml:7:42: jobs.web1.restore.hooks[0].command: hook c: post: missing: no such program"
+	if err := f.Check(t.Context(), config.Secrets{}); err == nil || err.Error() != want {
 		t.Errorf("%v", err)
-	}
-	if _, err := kinds().Hook(t.Context(), config.Secrets{}, []byte(`{"name": "a", "command": {"post": ["missing"]}}`)); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -24,6 +24,10 @@ type Hook struct {
 	Post     func(context.Context, Moment) error
 	After    func(context.Context, Moment, Result) error
 
+	// Ready answers why an action could not run when it is due, such as a program that is
+	// not there, and changes nothing; it may be asked of any phase. Nil: nobody knows.
+	Ready func(Phase) error
+
 	// Debt is what another process needs to make this hook again and run its Post
 	// when this process died: its kind, arguments, references to secrets. Nil where
 	// no other process can.
@@ -128,6 +132,32 @@ type Pipeline struct {
 	MaxPause time.Duration            // from the first pre to the first post, where a hook has either; 0 means no limit
 	Debts    Debts                    // nil: posts are owed in memory only
 	Dir      func(hook string) string // each hook's directory; nil: none
+}
+
+// Ready answers why a run should not begin: what keeps a Pre from running that must, or
+// a Post, without which the application would stay paused. What an optional Pre or an
+// After lacks shows when it is its turn.
+func (p Pipeline) Ready() error {
+	var errs []error
+	for _, h := range p.Hooks {
+		if h.Pre != nil && !h.Optional {
+			errs = append(errs, h.ready(Pre))
+		}
+		if h.Post != nil {
+			errs = append(errs, h.ready(Post))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (h Hook) ready(phase Phase) error {
+	if h.Ready == nil {
+		return nil
+	}
+	if err := h.Ready(phase); err != nil {
+		return fmt.Errorf("hook %s: %s: %w", h.Name, phase, err)
+	}
+	return nil
 }
 
 // ErrPause is the cause of a run that held its application for longer than

@@ -54,6 +54,38 @@ func (d *diary) body(err error) func(context.Context, []core.HookRun) error {
 	return func(context.Context, []core.HookRun) error { d.note("body"); return err }
 }
 
+// TestReady asks each action that a run cannot do without.
+func TestReady(t *testing.T) {
+	act := func(context.Context, core.Moment) error { return nil }
+	told := func(context.Context, core.Moment, core.Result) error { return nil }
+	lacks := func(missing ...core.Phase) func(core.Phase) error {
+		return func(p core.Phase) error {
+			if slices.Contains(missing, p) {
+				return errors.New("no such program")
+			}
+			return nil
+		}
+	}
+	for want, hooks := range map[string][]core.Hook{
+		"": {
+			{Name: "who knows", Pre: act, Post: act},
+			{Name: "all there", Pre: act, Post: act, Ready: lacks()},
+			{Name: "tell", After: told, Ready: lacks(core.After)},
+			{Name: "none of that", Ready: lacks(core.Pre, core.Post)},
+			{Name: "optional", Optional: true, Pre: act, Post: act, Ready: lacks(core.Pre)},
+		},
+		"hook a: pre: no such program\nhook a: post: no such program\nhook b: post: no such program": {
+			{Name: "a", Pre: act, Post: act, Ready: lacks(core.Pre, core.Post)},
+			{Name: "b", Optional: true, Pre: act, Post: act, Ready: lacks(core.Pre, core.Post)},
+		},
+	} {
+		err := core.Pipeline{Hooks: hooks}.Ready()
+		if got := fmt.Sprint(err); (err != nil) != (want != "") || err != nil && got != want {
+			t.Errorf("%s, want %q", got, want)
+		}
+	}
+}
+
 // bubble runs a test whose time is the bubble's.
 func bubble(t *testing.T, f func(t *testing.T, d *diary)) {
 	t.Helper()

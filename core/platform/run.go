@@ -177,6 +177,9 @@ func (r *run) spooled(ctx context.Context, cleared *takeover) (err error) {
 			return err
 		}
 	}
+	if err := r.hooks().Ready(); err != nil {
+		return err
+	}
 	if err := r.roomAgain(r.job.Name, filepath.Dir(r.entry.Spool), r.entry.folder()); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (k Kind) Hook(name string, config any, log *slog.Logger) (core.Hook, error)
 		return core.Hook{}, err
 	}
 	h := hook{name: name, dir: o.Dir, env: inherit(k.Env, o.Env), secrets: patterns(o.Env), log: log}
-	made := core.Hook{Name: name}
+	made := core.Hook{Name: name, Ready: func(phase core.Phase) error { return h.ready(o, phase) }}
 	if len(o.Pre) > 0 {
 		made.Pre = func(ctx context.Context, m core.Moment) error { return h.run(ctx, o.Pre, m, h.message(m)) }
 	}
@@ -61,20 +61,15 @@ func (k Kind) Hook(name string, config any, log *slog.Logger) (core.Hook, error)
 	return made, nil
 }
 
-// CheckHook answers core.ErrInvalid where a program of *Options is not there, or may
-// not be executed: better before the application is paused than when it is to go on.
-func (k Kind) CheckHook(name string, config any) error {
-	o, err := options(name, config)
-	if err != nil {
-		return err
-	}
-	path := inherit(k.Env, o.Env)["PATH"]
+// ready answers an error where the program of an action is not there, or may not be
+// executed: better before the application is paused than when it is to go on.
+func (h hook) ready(o *Options, phase core.Phase) error {
 	for _, a := range o.actions() {
-		if len(a.argv) == 0 {
+		if a.phase != phase || len(a.argv) == 0 {
 			continue
 		}
-		if _, err := find(a.argv[0], path); err != nil {
-			return core.Errorf(core.ErrInvalid, "hook %s: %s: %s: %w", name, a.phase, a.argv[0], err)
+		if _, err := find(a.argv[0], h.env["PATH"]); err != nil {
+			return fmt.Errorf("%s: %w", a.argv[0], err)
 		}
 	}
 	return nil

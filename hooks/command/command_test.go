@@ -22,10 +22,7 @@ import (
 	"github.com/offsite-backup/offsite/hooks/command"
 )
 
-var (
-	_ config.HookKind    = command.Kind{}
-	_ config.HookChecker = command.Kind{}
-)
+var _ config.HookKind = command.Kind{}
 
 // The example of a configuration is one that this kind understands.
 func TestExample(t *testing.T) {
@@ -95,7 +92,7 @@ func TestInvalid(t *testing.T) {
 
 // A program that is not there is found before a run, and is no reason not to make the
 // hook again whose post is owed.
-func TestCheckHook(t *testing.T) {
+func TestReady(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "plain"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -103,28 +100,29 @@ func TestCheckHook(t *testing.T) {
 	kind := command.Kind{Env: []string{"PATH=" + os.Getenv("PATH")}}
 	tests := map[string]struct {
 		options command.Options
+		phase   core.Phase
 		want    string // "" is none
 	}{
-		"all there":      {command.Options{Pre: []string{"sh"}, Post: []string{"/bin/sh", "-c", "/no/such"}, After: []string{"true"}}, ""},
-		"pre":            {command.Options{Pre: []string{"/no/such"}, Post: []string{"true"}}, "hook h: pre: /no/such: no such program: file does not exist"},
-		"post":           {command.Options{Pre: []string{"true"}, Post: []string{"/no/such", "start"}}, "hook h: post: /no/such: no such program: file does not exist"},
-		"after":          {command.Options{After: []string{"no-such"}, Env: map[string]any{"PATH": dir}}, `hook h: after: no-such: no such program in PATH, which is "` + dir + `": write its path in full, or set PATH in env: file does not exist`},
-		"not executable": {command.Options{Post: []string{dir + "/plain"}}, "hook h: post: " + dir + "/plain: " + dir + "/plain is not executable: `chmod +x` it: permission denied"},
-		"not from dir":   {command.Options{Post: []string{"plain"}, Dir: dir, Env: map[string]any{"PATH": "."}}, `hook h: post: plain: no such program in PATH, which is ".": write its path in full, or set PATH in env: file does not exist`},
+		"there":          {command.Options{Pre: []string{"sh"}, Post: []string{"/no/such"}}, core.Pre, ""},
+		"there, in full": {command.Options{Pre: []string{"/no/such"}, Post: []string{"/bin/sh", "-c", "/no/such"}}, core.Post, ""},
+		"nothing":        {command.Options{Post: []string{"/no/such"}}, core.After, ""},
+		"pre":            {command.Options{Pre: []string{"/no/such"}, Post: []string{"true"}}, core.Pre, "/no/such: no such program: file does not exist"},
+		"post":           {command.Options{Pre: []string{"true"}, Post: []string{"/no/such", "start"}}, core.Post, "/no/such: no such program: file does not exist"},
+		"after":          {command.Options{After: []string{"no-such"}, Env: map[string]any{"PATH": dir}}, core.After, `no-such: no such program in PATH, which is "` + dir + `": write its path in full, or set PATH in env: file does not exist`},
+		"not executable": {command.Options{Post: []string{dir + "/plain"}}, core.Post, dir + "/plain: " + dir + "/plain is not executable: `chmod +x` it: permission denied"},
+		"not from dir":   {command.Options{Post: []string{"plain"}, Dir: dir, Env: map[string]any{"PATH": "."}}, core.Post, `plain: no such program in PATH, which is ".": write its path in full, or set PATH in env: file does not exist`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, err := kind.Hook("h", &test.options, nil); err != nil {
-				t.Error(err)
+			h, err := kind.Hook("h", &test.options, nil)
+			if err != nil {
+				t.Fatal(err)
 			}
-			err := kind.CheckHook("h", &test.options)
-			if test.want == "" && err != nil || test.want != "" && (!errors.Is(err, core.ErrInvalid) || !strings.HasSuffix(err.Error(), test.want)) {
+			err = h.Ready(test.phase)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || err.Error() != test.want || errors.Is(err, core.ErrInvalid)) {
 				t.Errorf("%v, want %s", err, test.want)
 			}
 		})
-	}
-	if err := kind.CheckHook("h", 1); !errors.Is(err, core.ErrInvalid) {
-		t.Error(err)
 	}
 }
 

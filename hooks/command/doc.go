@@ -18,8 +18,8 @@
 // under hooks/<name>/; {{dir}} is {dir} itself. An after has no such directory.
 //
 // A program is a path that is written in full, or a word that is looked for in PATH,
-// which may stand in env. That each is there is checked before a run; see
-// Kind.CheckHook. It stands in dir when it starts, and without that in the
+// which may stand in env. That it is there is asked before a run; see core.Hook.Ready.
+// It stands in dir when it starts, and without that in the
 // root: where the caller stood, another process that must run the post later cannot
 // know. It has no terminal: one that asks something there is ended.
 //
