@@ -112,11 +112,13 @@ func (m *share) Put(ctx context.Context, p object.Part, _ *io.SectionReader) err
 	return nil
 }
 
-// Commit makes the file the object. A clone is made now, of all its bytes.
+// Commit makes the file the object. A clone is made now, of all its bytes. The file is
+// closed however that goes: whoever finds that the object is there needs no Abort.
 func (m *share) Commit(ctx context.Context, parts []object.Part) (object.Object, error) {
 	if m.file == nil {
 		return object.Object{}, errNotOurs
 	}
+	defer m.close() // nothing was written by it
 	size, err := whole(parts)
 	if err != nil {
 		return object.Object{}, err
@@ -132,11 +134,7 @@ func (m *share) Commit(ctx context.Context, parts []object.Part) (object.Object,
 	if err := m.sync(ctx, size); err != nil {
 		return object.Object{}, err
 	}
-	o, err := m.publish(ctx, size)
-	if err == nil {
-		_ = m.close() // nothing was written by it
-	}
-	return o, err
+	return m.publish(ctx, size)
 }
 
 // sync makes the bytes last. Whoever wrote them may not have.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -344,5 +345,52 @@ func TestAbortOfAShareOutlastsItsContext(t *testing.T) {
 	}
 	if left := leftovers(t, disk); len(left) > 0 {
 		t.Errorf("left %q", left)
+	}
+}
+
+// watched is a disk that knows how many files of this machine are open.
+type watched struct {
+	*faulty.FS
+	open *int
+}
+
+func (w watched) OpenLocal(ctx context.Context, path string) (filetree.LocalFile, error) {
+	f, err := w.FS.OpenLocal(ctx, path)
+	if err == nil {
+		*w.open++
+	}
+	return watchedFile{f, sync.OnceFunc(func() { *w.open-- })}, err
+}
+
+type watchedFile struct {
+	filetree.LocalFile
+	closed func()
+}
+
+func (f watchedFile) Close() error {
+	f.closed()
+	return f.LocalFile.Close()
+}
+
+// A file that is shared is closed with its upload, also where its object turns out to
+// be there already, which is no failure of whoever asks for the same.
+func TestShareClosesTheFile(t *testing.T) {
+	for _, way := range shares {
+		disk := faulty.NewDisk()
+		open := 0
+		s := newStore(watched{without(disk, way.without), &open})
+		if err := share(t.Context(), disk, s, archive); err != nil || open != 0 {
+			t.Fatalf("%s: %v, %d files are open", way.name, err, open)
+		}
+		m, err := s.Share(t.Context(), archiveKey, token, spool)
+		if err != nil || open != 1 {
+			t.Fatalf("%s: %v, %d files are open", way.name, err, open)
+		}
+		if _, err := m.Commit(t.Context(), partsOf(archive)); err == nil || open != 0 {
+			t.Errorf("%s: committed over another: %v, %d files are open", way.name, err, open)
+		}
+		if err := m.Abort(t.Context()); err != nil {
+			t.Errorf("%s: %v", way.name, err)
+		}
 	}
 }
