@@ -34,22 +34,26 @@ func (r limitedReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Unlimited is a body that a Store was given, to compute a checksum of that the place
-// asks for: no limiter counts what is read of it.
+// asks for: no limiter counts what is read of it. Each read is a sign of life all the
+// same: the place is not waited for meanwhile.
 func Unlimited(body *io.SectionReader) *io.SectionReader {
-	var r io.ReaderAt = body
-	for at := int64(0); ; {
-		switch in := r.(type) {
-		case *io.SectionReader:
-			outer, off, _ := in.Outer()
-			r, at = outer, at+off
-		case interface{ Inside() io.ReaderAt }:
-			r = in.Inside()
-		case limitedReader:
-			return io.NewSectionReader(in.body, at, body.Size())
-		default:
-			return body
-		}
+	inner, off, n := body.Outer()
+	return io.NewSectionReader(unlimited(inner), off, n)
+}
+
+func unlimited(body io.ReaderAt) io.ReaderAt {
+	switch in := body.(type) {
+	case *io.SectionReader:
+		return Unlimited(in)
+	case limitedReader:
+		return in.body
+	case interface {
+		Inside() io.ReaderAt
+		Around(io.ReaderAt) io.ReaderAt
+	}:
+		return in.Around(unlimited(in.Inside()))
 	}
+	return body
 }
 
 // Alive is transfer.Alive, for a Store at the other end of what is not HTTP: it says

@@ -148,6 +148,9 @@ func (b watchedBody) ReadAt(p []byte, off int64) (int, error) {
 // Inside is the body that is watched.
 func (b watchedBody) Inside() io.ReaderAt { return b.body }
 
+// Around is another body that is watched as this one is.
+func (b watchedBody) Around(body io.ReaderAt) io.ReaderAt { return watchedBody{b.watch, body} }
+
 func (w *Watch) sourceFailed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
