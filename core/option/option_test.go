@@ -93,6 +93,16 @@ func TestWrongQuery(t *testing.T) {
 	}
 }
 
+// TestWrongQueryTellsTheSame of several mistakes, each time.
+func TestWrongQueryTellsTheSame(t *testing.T) {
+	for range 100 {
+		err := option.SetQuery(new(place), "workers=0&sse=&verbose=1&part_size=x", "bucket")
+		if err == nil || !strings.HasPrefix(err.Error(), "option part_size: ") {
+			t.Fatal(err)
+		}
+	}
+}
+
 // FuzzSetQuery: what a URL holds is taken or refused, and what is taken is so again.
 func FuzzSetQuery(f *testing.F) {
 	f.Add("ca_bundle=a%26b&part_size=5MiB&lock_for=1d12h&path_style=false")

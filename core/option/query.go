@@ -3,6 +3,7 @@ package option
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
@@ -24,7 +25,8 @@ func SetQuery(config any, query string, apart ...string) error {
 	all := slices.DeleteFunc(Of(v.Type()), func(o Option) bool {
 		return slices.Contains(apart, o.Name) || !simple(v.FieldByIndex(o.Index).Type())
 	})
-	for name, texts := range given {
+	for _, name := range slices.Sorted(maps.Keys(given)) { // of several mistakes always the same is told
+		texts := given[name]
 		i := slices.IndexFunc(all, func(o Option) bool { return o.Name == name })
 		if i < 0 {
 			return fmt.Errorf("no option %q; %s", name, known(all))
