@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -23,7 +24,6 @@ func TestLeased(t *testing.T) {
 	defer holder.Close()
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGIO)
-	defer signal.Stop(asked)
 	lease := func(kind int) error {
 		_, err := unix.FcntlInt(holder.Fd(), unix.F_SETLEASE, kind)
 		return err
@@ -33,10 +33,15 @@ func TestLeased(t *testing.T) {
 	}
 	given := make(chan error, 1)
 	go func() {
-		<-asked
+		if s := <-asked; s == nil {
+			given <- errors.New("nobody asked for the file")
+			return
+		}
 		given <- lease(unix.F_UNLCK)
 	}()
 	p := pack(t, archive.Options{Paths: []string{dir}})
+	signal.Stop(asked) // and no more comes
+	close(asked)
 	must(t, <-given)
 	if p.stats.Lost > 0 || p.stats.Odd > 0 {
 		t.Errorf("%d lost, %d odd", p.stats.Lost, p.stats.Odd)
