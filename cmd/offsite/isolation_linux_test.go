@@ -43,6 +43,7 @@ func TestServerStops(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, c.json)
+			goOn := p.gate("1m")
 			var rule *fault.Rule
 			if c.hold == nil {
 				p.remote.stop()
@@ -58,6 +59,7 @@ func TestServerStops(t *testing.T) {
 				rule.Release()
 			}
 			id := p.meanwhile(run)
+			goOn()
 			p.ended(run, 3)
 			p.degraded(run, id, "disk", "bucket", "unavailable: .+")
 
@@ -76,14 +78,11 @@ func TestServerStops(t *testing.T) {
 // business any more.
 func TestServerStopsAfter(t *testing.T) {
 	p := newPair(t, true)
-	if err := unix.Mkfifo(p.at("gate"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p.configure("1m", "echo after >> "+p.at("log")+"; read x < "+p.at("gate"))
+	goOn := p.gate("1m")
 	run := p.begin("run", "app")
 	p.until(run, "the end of the upload", func() bool { return p.happened() == "pre post after" })
 	p.remote.stop()
-	p.write(p.at("gate"), []byte("go on\n"))
+	goOn()
 	p.ended(run, 0)
 	id := p.ids(p.at("disk"))[0]
 	p.fine(run, id)
@@ -94,27 +93,29 @@ func TestServerStopsAfter(t *testing.T) {
 // TestServerStalls in the middle of the archive: it takes some bytes of each part, and
 // no more.
 func TestServerStalls(t *testing.T) {
-	stalled := func(t *testing.T, json bool, stall string) (*pair, *fault.Rule, *background) {
+	stalled := func(t *testing.T, json bool, stall string) (*pair, *fault.Rule, *background, func()) {
 		t.Parallel()
 		p := newPair(t, json)
-		p.configure(stall, "true")
+		goOn := p.gate(stall)
 		rule := &fault.Rule{Match: isPart, Times: fault.Always, Fault: fault.StallUp(1 << 20)}
 		p.proxy.Arm(rule)
 		run := p.begin("run", "app")
 		p.until(run, "a part that stalls", func() bool { return rule.Fired() > 0 })
-		return p, rule, run
+		return p, rule, run, goOn
 	}
 	t.Run("for a while", func(t *testing.T) {
-		p, rule, run := stalled(t, false, "1m")
+		p, rule, run, goOn := stalled(t, false, "10m")
 		id := p.meanwhile(run)
 		rule.Release()
+		goOn()
 		p.ended(run, 0)
 		p.fine(run, id)
 		p.whole(id)
 	})
 	t.Run("for ever", func(t *testing.T) {
-		p, _, run := stalled(t, true, "5s")
+		p, _, run, goOn := stalled(t, true, "5s")
 		id := p.meanwhile(run)
+		goOn()
 		p.ended(run, 3)
 		p.degraded(run, id, "disk", "bucket", "unavailable: tried .+: no answer, and not a byte moved, for 5s")
 		p.proxy.Arm()
@@ -164,7 +165,7 @@ func (h *host) mount(name string) (room func(size string)) {
 	}
 	err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700")
 	if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
-		h.Skip("only root may mount")
+		h.Skip("only root may mount: it is not proven here what becomes of a backup when a disk is full")
 	}
 	if err != nil {
 		h.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/offsite-backup/offsite/conformance/fault"
 )
 
@@ -60,6 +62,28 @@ func newPair(t *testing.T, json bool) *pair {
 func (p *pair) configure(stall, after string) {
 	p.Helper()
 	p.write(p.at("offsite.yaml"), fmt.Appendf(nil, pairConfig, p.dir, p.proxy.Addr(), stall, after))
+}
+
+// gate is configure, of a run that is not over before goOn is called: its last hook
+// says "after", and waits.
+func (p *pair) gate(stall string) (goOn func()) {
+	p.Helper()
+	path := p.at("gate")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		p.Fatal(err)
+	}
+	gate, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(func() { gate.Close() })
+	p.configure(stall, "echo after >> "+p.at("log")+"; read x < "+path)
+	return func() {
+		p.Helper()
+		if _, err := gate.WriteString("go on\n"); err != nil {
+			p.Fatal(err)
+		}
+	}
 }
 
 // A background is a command that runs.
@@ -127,34 +151,22 @@ func (p *pair) ended(b *background, code int) {
 	}
 }
 
-// meanwhile demands that while the run still tries the server the directory has the
-// backup, and the application has gone on.
+// meanwhile demands that while the run is not over, which a gate holds, the directory
+// has the backup, and the application has gone on.
 func (p *pair) meanwhile(run *background) (id string) {
 	p.Helper()
 	p.until(run, "the directory had the backup and the application went on", func() bool {
-		return p.happened() == "pre post" && len(files(p.at("disk", "meta"))) == 1
+		return strings.HasPrefix(p.happened(), "pre post") && len(files(p.at("disk", "meta"))) == 1
 	})
-	ids := p.ids(p.at("disk"))
-	if over(run.over) {
-		p.Fatalf("the server was given up before the directory could be read\n%s%s", run.out.Bytes(), run.errs.Bytes())
-	}
+	id = p.ids(p.at("disk"))[0]
 	p.restored(p.at("disk"))
-	return ids[0]
+	return id
 }
 
 // happened is what the hooks did.
 func (p *pair) happened() string {
 	log, _ := os.ReadFile(p.at("log"))
 	return strings.Join(strings.Fields(string(log)), " ")
-}
-
-func over(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }
 
 // restored restores the only backup of a place, and compares.

@@ -34,19 +34,20 @@ jobs:
 `
 
 // TestPauseIsOver while files are packed, of which something was sent by then: the
-// posts run within a second, the run fails, and nothing of it is left anywhere. So
-// also where a file system does not answer, from which no program can be called back.
+// posts run while they are still read, the run fails, and nothing of it is left
+// anywhere. So also where a file system does not answer, from which no program can be
+// called back. That posts run at once is core's to show, in a time of its own.
 func TestPauseIsOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		script bool
 		pace   time.Duration // of each MiB; 0: none is read before the posts have run
 	}{
-		"slow": {false, 200 * time.Millisecond},
+		"slow": {false, 2 * time.Second},
 		"hung": {true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for pause := 2 * time.Second; !pauseOver(t, c.script, c.pace, pause); pause *= 2 {
-				if pause > 10*time.Second {
+				if pause > time.Minute {
 					t.Fatalf("nothing was sent within %v", pause)
 				}
 			}
@@ -80,10 +81,7 @@ func pauseOver(t *testing.T, script bool, pace, pause time.Duration) (sent bool)
 		p.Errorf("happened %q", got)
 	}
 	for _, post := range []string{"post-first", "post-second"} {
-		late := stamps[post].Sub(began) - pause
-		if p.Logf("%s ran %v after the pause was over", post, late); late > time.Second {
-			p.Errorf("that is later than a second")
-		}
+		p.Logf("%s ran %v after the pause was over", post, stamps[post].Sub(began)-pause)
 	}
 	p.failed(run, fmt.Sprintf("the application was held for %v: max_pause is over", pause))
 	if got := p.run(0, "list", "--json"); got != "" {
@@ -172,7 +170,7 @@ func (h *host) slow(path string, pace time.Duration) (release func()) {
 	h.Helper()
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY|unix.O_CLOEXEC)
 	if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
-		h.Skip("only root may hold reads up")
+		h.Skip("only root may hold reads up: it is not proven here that posts run when max_pause is over")
 	}
 	if err == nil {
 		err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_ACCESS_PERM, unix.AT_FDCWD, path)
