@@ -94,7 +94,7 @@ const (
 type AgentResult struct {
 	Agent string
 	State State
-	Err   error // why, where the state is not Stored
+	Err   error // why, where the state is Missing or Pending
 }
 
 // A State is how one agent stands to a backup.
