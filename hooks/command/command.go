@@ -175,6 +175,7 @@ type call struct {
 	leaves  bool          // what it leaves running, after it ended by itself, goes on
 	note    func(core.Process) error
 	warn    func(processes string) // that they were left and ended; nil: nobody is told
+	unnoted func(error)            // why the group of a post was not noted; nil: nobody is told
 }
 
 // run runs a program. The error says how it ended and what it printed.
@@ -198,6 +199,9 @@ func (h hook) call(ctx context.Context, argv []string, m core.Moment, msg messag
 	if h.log != nil {
 		c.warn = func(said string) {
 			h.log.Warn("a hook left processes running, which were ended", "hook", h.name, "phase", m.Phase, "processes", said)
+		}
+		c.unnoted = func(err error) {
+			h.log.Warn("the process group of a hook could not be noted", "hook", h.name, "phase", m.Phase, "error", err)
 		}
 	}
 	if c.dir == "" {

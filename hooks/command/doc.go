@@ -80,7 +80,8 @@
 // itself goes on; what an after leaves is ended with the rest. The post is owed all the
 // same and runs again, so it must bear to run twice, and also without the directory,
 // which may be gone by then. Before that, the groups are ended of what has not ended by
-// itself, see End. No program runs before its group is noted where End finds it.
+// itself, see End. No program runs before its group is noted where End finds it, but
+// for a post where that cannot be noted, as on a full disk: the application is to go on.
 //
 // A program that becomes another user, as with sudo, cannot be ended by one who is
 // not root.

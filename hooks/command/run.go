@@ -61,8 +61,12 @@ func (c call) guarded(ctx context.Context, out *output) error {
 // grouped runs a program in a group. itself says that it ended, and was not cut off.
 func (c call) grouped(ctx context.Context, g *group, out *output) (itself bool, err error) {
 	if c.note != nil {
-		if err := c.note(g.Process); err != nil {
+		err := c.note(g.Process)
+		if err != nil && !c.leaves {
 			return false, fmt.Errorf("noting its process group: %w", err)
+		}
+		if err != nil && c.unnoted != nil { // an application that stays paused is worse
+			c.unnoted(err)
 		}
 	}
 	if ctx.Err() != nil {

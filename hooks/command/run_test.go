@@ -219,6 +219,23 @@ func TestInput(t *testing.T) {
 	}
 }
 
+// A post runs also where its group cannot be noted, as on a full disk, and that is said.
+func TestPostRunsUnnoted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	var said strings.Builder
+	h := hookWith(t, command.Options{Post: []string{"touch", path}}, slog.New(slog.NewTextHandler(&said, nil)))
+	m := core.Moment{Phase: core.Post, Runs: func(core.Process) error { return syscall.ENOSPC }}
+	if err := h.Post(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(said.String(), `msg="the process group of a hook could not be noted" hook=h phase=post error="no space left on device"`) {
+		t.Errorf("said %q", &said)
+	}
+}
+
 // Nothing runs before the group is noted, or when it cannot be.
 func TestNotedFirst(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
