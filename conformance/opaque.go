@@ -168,6 +168,10 @@ type blocked struct {
 	moves bool // whether it gets on before, on each connection anew
 }
 
+// share is what part of a call's bytes its first connection moves at least, however an
+// agent spreads them over its connections: an eighth.
+const share = 8
+
 // blockedCalls are each call, blocked before the server answers at all, in the first
 // bytes, and further on.
 func (t *trial) blockedCalls(ns Namespace, stored *source) (all []blocked) {
@@ -183,9 +187,9 @@ func (t *trial) blockedCalls(ns Namespace, stored *source) (all []blocked) {
 			e.prepare = func() *source { return t.stored(t.open(ns), 100) }
 		}
 		all = append(all, blocked{call, fault.Hold(), false}, blocked{call, fault.StallUp(0), false}, blocked{call, fault.StallDown(50), false})
-		all = append(all, blocked{call, fault.StallDown(t.moves(e, down) / 4), true})
+		all = append(all, blocked{call, fault.StallDown(t.moves(e, down) / share), true})
 		if call == "Upload" {
-			all = append(all, blocked{call, fault.StallUp(t.moves(e, up) / 4), true})
+			all = append(all, blocked{call, fault.StallUp(t.moves(e, up) / share), true})
 		}
 	}
 	return all
