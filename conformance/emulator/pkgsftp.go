@@ -68,16 +68,17 @@ func StartPkgSFTP(_ context.Context, dir string, _ ...string) (*PkgSFTP, error) 
 
 // StartAwkward is StartPkgSFTP with more habits.
 func StartAwkward(dir string, habits Habits) (*PkgSFTP, error) {
-	settings, host, err := newSFTP(dir, "somebody")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &PkgSFTP{SFTP: settings, Password: "offsite-password", habits: habits, conns: map[net.Conn]bool{}}
+	settings, host, err := newSFTP(dir, "somebody", listener.Addr().String())
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	s := &PkgSFTP{SFTP: settings, Password: "offsite-password", habits: habits, listener: listener, conns: map[net.Conn]bool{}}
 	s.config = s.logins()
 	s.config.AddHostKey(host)
-	if s.listener, err = net.Listen("tcp", s.Address); err != nil {
-		return nil, err
-	}
 	s.all.Go(s.accept)
 	return s, nil
 }

@@ -48,6 +48,8 @@ func start(ctx context.Context, cmd *exec.Cmd, ready func(context.Context) error
 	return p, nil
 }
 
+var errEnded = errors.New("it ended by itself")
+
 // Stop kills the server, which keeps its data. Twice is fine.
 func (p *process) Stop() {
 	_ = p.handle.Kill() // it may have ended
@@ -68,13 +70,15 @@ func (p *process) wait(ctx context.Context, ready func(context.Context) error) e
 		select {
 		case <-tick.C:
 		case <-p.ended:
-			return errors.New("it ended by itself")
+			return errEnded
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
 }
 
+// freeAddress is one that nobody listens on. Somebody may before it is used: a server
+// that can listen by itself does not ask.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

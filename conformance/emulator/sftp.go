@@ -55,12 +55,9 @@ func (s *SFTP) Certificate(dir string, until time.Time) (key string, err error) 
 	return key, os.WriteFile(key+"-cert.pub", ssh.MarshalAuthorizedKey(cert), 0o600)
 }
 
-// newSFTP makes the keys of a server and its user below dir.
-func newSFTP(dir, user string) (s *SFTP, host ssh.Signer, err error) {
-	s = &SFTP{User: user, Key: filepath.Join(dir, "user_key"), KnownHosts: filepath.Join(dir, "known_hosts"), Dir: filepath.Join(dir, "data")}
-	if s.Address, err = freeAddress(); err != nil {
-		return nil, nil, err
-	}
+// newSFTP makes the keys of a server at an address, and of its user, below dir.
+func newSFTP(dir, user, address string) (s *SFTP, host ssh.Signer, err error) {
+	s = &SFTP{Address: address, User: user, Key: filepath.Join(dir, "user_key"), KnownHosts: filepath.Join(dir, "known_hosts"), Dir: filepath.Join(dir, "data")}
 	if host, err = writeKey(filepath.Join(dir, "host_key")); err != nil {
 		return nil, nil, err
 	}

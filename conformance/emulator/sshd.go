@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,13 +37,30 @@ func StartSSHD(ctx context.Context, dir string, env ...string) (*SSHD, error) {
 	return StartSSHDFor(ctx, dir, me.Username, env...)
 }
 
+// ports are how many are tried, one after the other: another process may take each
+// before the server does, which then ends.
+const ports = 5
+
 // StartSSHDFor is StartSSHD for another user, which takes root.
-func StartSSHDFor(ctx context.Context, dir, user string, env ...string) (*SSHD, error) {
+func StartSSHDFor(ctx context.Context, dir, user string, env ...string) (s *SSHD, err error) {
 	program, err := sshdProgram()
 	if err != nil {
 		return nil, err
 	}
-	settings, _, err := newSFTP(dir, user)
+	for range ports {
+		if s, err = startSSHD(ctx, program, dir, user, env); !errors.Is(err, errEnded) {
+			break
+		}
+	}
+	return s, err
+}
+
+func startSSHD(ctx context.Context, program, dir, user string, env []string) (*SSHD, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	settings, _, err := newSFTP(dir, user, address)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +134,7 @@ func configure(program, dir string, s *SFTP, lines []string) (string, error) {
 
 func (s *SSHD) ready(ctx context.Context) error { return s.greets(ctx) }
 
-// greets says whether a server shows its key.
+// greets says whether the server shows its key: another one's is of who was faster.
 func (s *SFTP) greets(ctx context.Context) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.Address)
 	if err != nil {
@@ -125,8 +143,8 @@ func (s *SFTP) greets(ctx context.Context) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	shown := false
-	_, _, _, err = ssh.NewClientConn(conn, s.Address, &ssh.ClientConfig{User: s.User, HostKeyCallback: func(string, net.Addr, ssh.PublicKey) error {
-		shown = true
+	_, _, _, err = ssh.NewClientConn(conn, s.Address, &ssh.ClientConfig{User: s.User, HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		shown = bytes.Equal(key.Marshal(), s.host.Marshal())
 		return nil
 	}})
 	if shown {

@@ -64,12 +64,20 @@ func (p *Proxy) Close() error {
 	}
 	p.mu.Lock()
 	p.closed = true
+	p.mu.Unlock()
+	p.Cut()
+	p.all.Wait()
+	return err
+}
+
+// Cut ends every connection that there is. A client that was killed has left all of
+// them, and where a stall holds its request nobody reads that.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for l := range p.links {
 		l.close(false)
 	}
-	p.mu.Unlock()
-	p.all.Wait()
-	return err
 }
 
 // Forward passes what is asked for from now on, on new connections, to another

@@ -285,6 +285,29 @@ func TestCloseIsWhole(t *testing.T) {
 	}
 }
 
+// TestCut ends a request that is held, at the server too, and passes the next.
+func TestCut(t *testing.T) {
+	s := newServer(t)
+	p := start(t, fault.Options{Upstream: s.Listener.Addr().String()})
+	c := client(t)
+	r := &fault.Rule{Times: 1, Fault: fault.StallUp(1)}
+	p.Arm(r)
+	failed := make(chan error, 1)
+	go func() {
+		_, _, err := put(c, p)
+		failed <- err
+	}()
+	<-r.Happened()
+	p.Cut()
+	if err := <-failed; err == nil {
+		t.Error("a request that was cut has an answer")
+	}
+	eventually(t, "no connection is open", func() bool { return p.Counts().Open == 0 })
+	if _, _, err := put(c, p); err != nil {
+		t.Errorf("the next: %v", err)
+	}
+}
+
 // TestConcurrent shows that the k-th request is hit once among many at a time.
 func TestConcurrent(t *testing.T) {
 	s, p, c := rig(t)

@@ -45,13 +45,24 @@ func (s *Server) MakeBucket(name string, b Bucket) {
 	s.buckets[name] = &bucket{Bucket: b, name: name, live: map[string]*object{}, older: map[string][]*object{}}
 }
 
+// projectHeader names the project that a request is billed to.
+const projectHeader = "X-Goog-User-Project"
+
+// pays looks at the project of a request to a session.
+func (q *request) pays(bucket string) error {
+	q.server.mu.Lock()
+	defer q.server.mu.Unlock()
+	_, err := q.bucket(bucket)
+	return err
+}
+
 // bucket finds a bucket that may be asked. The server is locked.
 func (q *request) bucket(name string) (*bucket, error) {
 	b := q.server.buckets[name]
 	if b == nil {
 		return nil, noBucket()
 	}
-	project := q.Header.Get("X-Goog-User-Project")
+	project := q.Header.Get(projectHeader)
 	if project == "" {
 		project = q.query.Get("userProject")
 	}
@@ -74,6 +85,11 @@ func (q *request) getBucket(w http.ResponseWriter, name string) error {
 	}
 	if err := q.allowed("storage.buckets.get", "bucket"); err != nil {
 		return err
+	}
+	if q.query.Get("projection") == "full" {
+		if err := q.allowed("storage.buckets.getIamPolicy", "bucket"); err != nil {
+			return err
+		}
 	}
 	answer := map[string]any{
 		"kind": "storage#bucket", "id": name, "name": name, "location": "US", "metageneration": "1",

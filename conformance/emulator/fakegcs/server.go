@@ -138,11 +138,18 @@ func (q *request) answer(w http.ResponseWriter) error {
 		}
 		words = append(words, decoded)
 	}
-	if id := q.query.Get("upload_id"); upload && id != "" { // which is all that a session asks for
-		return q.session(w, id)
+	id := q.query.Get("upload_id")
+	if upload && id != "" && q.Header.Get("Authorization") == "" && q.Header.Get(projectHeader) == "" {
+		return q.session(w, id) // which is all that a session asks for
 	}
 	if err := q.authenticate(); err != nil {
 		return err
+	}
+	if upload && id != "" {
+		if err := q.pays(words[0]); err != nil {
+			return err
+		}
+		return q.session(w, id)
 	}
 	return q.route(w, upload, words)
 }
