@@ -22,14 +22,16 @@ at everything that the configuration names.
 
 At each place it stores, lists, reads and removes scratch objects of a few bytes
 below tmp/, and says which right is missing, by the name that the provider has for
-it. It compares the clocks, and looks at what else it may see: free space, versions,
-locks, lifecycles that would remove backups. A directory that is not there is made,
-as the first upload does. On this machine it looks whether the folders of --state and
---spool can be written to and have room; of the configuration it checks what "offsite
-config check" does. No hook runs.
+it. It begins to list what is in data/ and meta/, and in a tree of files makes an empty
+file in each, which no list shows, and removes it. It compares the clocks, and looks at
+what else it may see: free space, versions, locks, lifecycles that would remove backups.
+A directory that is not there is made, as the first upload does. On this machine it
+looks whether the folders of --state and --spool can be written to and have room; of the
+configuration it checks what "offsite config check" does. No hook runs.
 
 A note is no mistake if it is meant so: credentials that may not delete make, list and
-restore backups, and a thief of them cannot remove any. Then one scratch object stays.
+restore backups, and a thief of them cannot remove any. Then one scratch object stays,
+and in a tree of files the two empty ones.
 
 Exit codes: 0 nothing is wrong; 1 something that backups need is missing; 2 the
 command line or the configuration is wrong; 3 warnings: backups are made, and something

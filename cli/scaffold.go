@@ -16,17 +16,19 @@ func (a *app) scaffoldCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "scaffold", Short: "Begin a new agent or hook in the source of offsite", SuggestionsMinimumDistance: 2}
 	cmd.AddCommand(
 		a.scaffoldPart(scaffold.Agent, `Writes the folder agents/NAME, with the files that every agent has, and
-cmd/offsite/agent_NAME.go, which links it. No other file has to be touched. What is
+cmd/offsite/agent_NAME.go, which links it. To build and to run the suite no other file
+has to be touched, but for go.mod once it imports its provider's library. What is
 written builds and is formatted; its methods answer that they are not written yet, and
 so do the cases of the conformance suite, which runs at once:
 
   go test ./agents/NAME
 
-CONTRIBUTING.md goes on from there. Run it in the root of the source of offsite.`),
+CONTRIBUTING.md goes on from there, and says what else is needed before it is merged.
+Run it in the root of the source of offsite.`),
 		a.scaffoldPart(scaffold.Hook, `Writes the folder hooks/NAME, with a kind of hook and its test, and
-cmd/offsite/hook_NAME.go, which links it. No other file has to be touched. What is
-written builds and is formatted; its actions answer that they are not written yet, and
-so does its test:
+cmd/offsite/hook_NAME.go, which links it. To build and to test it no other file has to
+be touched, but for go.mod once it imports a library. What is written builds and is
+formatted; its actions answer that they are not written yet, and so does its test:
 
   go test ./hooks/NAME
 

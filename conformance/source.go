@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -19,8 +21,8 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
-// content is a stream of size bytes in which each 8 bytes are a hash of the seed
-// and their position: incompressible, and no piece fits anywhere else.
+// content is the first size bytes of a key stream of AES that the seed decides, from
+// any position on: incompressible, and no piece fits anywhere else.
 type content struct {
 	seed uint64
 	size int64
@@ -33,27 +35,24 @@ func (c content) ReadAt(p []byte, off int64) (n int, err error) {
 	if rest := c.size - off; int64(len(p)) >= rest {
 		p, err = p[:rest], io.EOF
 	}
-	var word [8]byte
-	for n < len(p) {
-		at := off + int64(n)
-		if at%8 == 0 && len(p)-n >= 8 {
-			binary.LittleEndian.PutUint64(p[n:], c.word(at/8))
-			n += 8
-			continue
-		}
-		binary.LittleEndian.PutUint64(word[:], c.word(at/8))
-		n += copy(p[n:], word[at%8:])
-	}
-	return n, err
+	clear(p)
+	c.from(off).XORKeyStream(p, p)
+	return len(p), err
 }
 
-// word is splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
-// generators, 2014) of the position.
-func (c content) word(i int64) uint64 {
-	z := c.seed + (uint64(i)+1)*0x9E3779B97F4A7C15
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	return z ^ z>>31
+// from is the key stream from a position on.
+func (c content) from(off int64) cipher.Stream {
+	var key, at [aes.BlockSize]byte
+	binary.LittleEndian.PutUint64(key[:], c.seed)
+	binary.BigEndian.PutUint64(at[8:], uint64(off/aes.BlockSize))
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // the key has one of the lengths there are
+	}
+	stream := cipher.NewCTR(block, at[:])
+	before := at[:off%aes.BlockSize]
+	stream.XORKeyStream(before, before)
+	return stream
 }
 
 // reader returns all of it.

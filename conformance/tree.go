@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -209,15 +210,14 @@ func (d Directory) Leftovers(ctx context.Context, ns Namespace) (left []string, 
 func (d Directory) Modes(_ context.Context, ns Namespace) (map[string]fs.FileMode, error) {
 	all := map[string]fs.FileMode{}
 	err := fs.WalkDir(os.DirFS(d.Path(ns)), ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			if os.IsNotExist(err) {
-				return nil
-			}
-			return err
-		}
-		info, err := e.Info()
 		if err == nil {
-			all[path] = info.Mode()
+			var info fs.FileInfo
+			if info, err = e.Info(); err == nil {
+				all[path] = info.Mode()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) { // by now: somebody uploads, or sweeps
+			return nil
 		}
 		return err
 	})

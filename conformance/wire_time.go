@@ -96,14 +96,21 @@ func stalls(t *trial) {
 }
 
 func (t *trial) stall(ns Namespace, c stalled, s *source, times int) {
-	r, bound := &fault.Rule{Match: c.match, Fault: c.once, Times: times}, caseLimit/2
+	stops, bound := c.once, caseLimit/2
 	if times == fault.Always {
-		r.Fault, bound = c.forever, most(c.call, hasty)
+		stops, bound = c.forever, most(c.call, hasty)
 	}
-	what := fmt.Sprintf("%s, with a %v", c.call, r.Fault)
-	w := t.wired(ns, hasty)
-	w.arm(r)
-	err := t.ending(what, bound, func(ctx context.Context) error { return t.call(w, ctx, c.call, s) })
+	what := fmt.Sprintf("%s, with a %v", c.call, stops)
+	var r *fault.Rule
+	var err error
+	for range 3 { // where the machine is so slow that the call gives up before it comes to that
+		w := t.wired(ns, hasty)
+		r = w.arm(&fault.Rule{Match: c.match, Fault: stops, Times: times})
+		err = t.ending(what, bound, func(ctx context.Context) error { return t.call(w, ctx, c.call, s) })
+		if r.Fired() > 0 || !errors.Is(err, core.ErrUnavailable) {
+			break
+		}
+	}
 	t.fired(r, "at "+c.call)
 	if times == fault.Always && err == nil {
 		t.fail(what+" at every request answers that it did not succeed", "no error")

@@ -161,14 +161,15 @@ func DecodeBackup(id ID, doc []byte) (Backup, error) {
 	if len(doc) > MaxMetadata || !utf8.Valid(doc) {
 		return Backup{}, Errorf(ErrDamaged, "metadata is more than %d bytes or not UTF-8", MaxMetadata)
 	}
-	// The schema first: a newer major one may have given a field another type.
-	schema := schemaOf(doc)
-	major, known := majorOf(schema)
-	if known && major != schemaMajor {
-		return Backup{}, Errorf(ErrUnsupported, "metadata of schema %q, this version reads %d.x: use a newer offsite", clip(schema), schemaMajor)
-	}
 	b, err := fieldsOf(doc)
+	schema := b.Schema
+	if err != nil {
+		schema = schemaOf(doc) // a newer major one may have given a field another type
+	}
+	major, known := majorOf(schema)
 	switch {
+	case known && major != schemaMajor:
+		return Backup{}, Errorf(ErrUnsupported, "metadata of schema %q, this version reads %d.x: use a newer offsite", clip(schema), schemaMajor)
 	case err != nil:
 	case !known:
 		err = fmt.Errorf("its schema %q is no version", clip(schema))

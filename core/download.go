@@ -11,7 +11,7 @@ import (
 )
 
 // downloads is how many ranges are fetched at once.
-const downloads = 4
+const downloads = 8
 
 // Download fetches the archive of one backup to path, several ranges at once, and
 // returns its metadata. What is at path appears there whole and checked, or not

@@ -26,30 +26,34 @@ func NewCRC64() hash.Hash64 { return crc64.New(crc64.MakeTable(crc64Poly)) }
 
 // Then returns the checksum of two pieces in a row, of which c is the first's,
 // next the second's, and n the second's length in bytes.
-func (c CRC64) Then(next CRC64, n int64) CRC64 {
-	return CRC64(timesModPoly(powerOfX8(uint64(n)), uint64(c))) ^ next
+func (c CRC64) Then(next CRC64, n int64) CRC64 { return JoinCRC(crc64Poly, c, next, n) }
+
+// JoinCRC is what CRC64.Then is, for any CRC of 32 or 64 bits whose polynomial, reflected,
+// is poly, and of which no bytes have the checksum 0, as CRC32C.
+func JoinCRC[T ~uint32 | ~uint64](poly, first, next T, n int64) T {
+	return timesModPoly(poly, powerOfX8(poly, uint64(n)), first) ^ next
 }
 
-// timesModPoly multiplies two polynomials modulo crc64Poly. They are reflected:
-// the highest bit is the coefficient of x^0.
-func timesModPoly(a, b uint64) (p uint64) {
-	for ; a != 0; a <<= 1 {
-		if a>>63 != 0 {
+// timesModPoly multiplies two polynomials modulo poly. They are reflected: the
+// highest bit is the coefficient of x^0.
+func timesModPoly[T ~uint32 | ~uint64](poly, a, b T) (p T) {
+	for top := ^(^T(0) >> 1); a != 0; a <<= 1 {
+		if a&top != 0 {
 			p ^= b
 		}
-		b = b>>1 ^ crc64Poly&-(b&1)
+		b = b>>1 ^ poly&-(b&1)
 	}
 	return p
 }
 
-// powerOfX8 is x^8n modulo crc64Poly.
-func powerOfX8(n uint64) uint64 {
-	p, square := uint64(1)<<63, uint64(1)<<(63-8)
-	for ; n != 0; n >>= 1 {
+// powerOfX8 is x^8n modulo poly.
+func powerOfX8[T ~uint32 | ~uint64](poly T, n uint64) T {
+	p := ^(^T(0) >> 1)
+	for square := p >> 8; n != 0; n >>= 1 {
 		if n&1 != 0 {
-			p = timesModPoly(square, p)
+			p = timesModPoly(poly, square, p)
 		}
-		square = timesModPoly(square, square)
+		square = timesModPoly(poly, square, square)
 	}
 	return p
 }

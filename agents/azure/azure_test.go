@@ -3,7 +3,12 @@ package azure
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 
 	"github.com/offsite-backup/offsite/conformance/emulator"
 	"github.com/offsite-backup/offsite/conformance/prove"
@@ -160,6 +165,105 @@ func TestAbortOfAll(t *testing.T) {
 	}
 	if left, err := container.Leftovers(t.Context(), "app"); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
+	}
+	if len(s.aborted.left) > 0 {
+		t.Errorf("what is gone is remembered: %v", s.aborted.left)
+	}
+}
+
+// A server that does not delete blocks is no success.
+func TestAbortThatLeavesBlocks(t *testing.T) {
+	server := azurite.Get(t)
+	container := newContainer(t, server)
+	s := driver(t, configured(t, container.Name, on(server, "")), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
+		if q.Method == http.MethodDelete {
+			return refuse(q, http.StatusPreconditionFailed, "ConditionNotMet"), nil
+		}
+		return http.DefaultTransport.RoundTrip(q)
+	})})
+	m, sent := staged(t, s, "data/x.tar.zst", token, 2, 1000)
+	err := m.Abort(t.Context())
+	prove.Kind(t, "an abort", err, core.ErrUnsupported)
+	if err == nil || !strings.Contains(err.Error(), "a week after") {
+		t.Errorf("%v does not say what becomes of the blocks", err)
+	}
+	if _, err := m.Commit(t.Context(), sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Abort(t.Context()); err != nil {
+		t.Errorf("of what is committed: %v", err)
+	}
+}
+
+// Blocks that nobody committed are not in the way of a blob.
+func TestPutOverBlocks(t *testing.T) {
+	server := azurite.Get(t)
+	container := newContainer(t, server)
+	s := driver(t, configured(t, container.Name, on(server, "")), core.Env{})
+	const key = "data/x.tar.zst"
+	staged(t, s, key, token, 2, 1000)
+	body := prove.Noise(500)
+	if o, err := prove.Put(t.Context(), s, key, body); err != nil || o.Size != 500 || o.Sum != prove.Sum(body) {
+		t.Fatalf("stored as %+v, %v", o, err)
+	}
+	_, err := prove.Put(t.Context(), s, key, prove.Noise(400))
+	prove.Kind(t, "a second blob", err, core.ErrExists)
+	if o, err := s.Stat(t.Context(), key); err != nil || o.Size != 500 {
+		t.Errorf("there is %+v, %v", o, err)
+	}
+	if left := found(t, s, key); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+}
+
+// A list and a look name the same version, in the form that a range asks for.
+func TestVersion(t *testing.T) {
+	server := azurite.Get(t)
+	container := newContainer(t, server)
+	rec := &prove.Recorder{Next: http.DefaultTransport}
+	s := driver(t, configured(t, container.Name, on(server, "")), core.Env{Transport: rec})
+	put, err := prove.Put(t.Context(), s, "meta/x.json", prove.Noise(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, err := range s.List(t.Context(), "meta/", "") {
+		if err != nil || o.Version != put.Version {
+			t.Fatalf("listed as %q, %v; stored as %q", o.Version, err, put.Version)
+		}
+		r, err := s.Range(t.Context(), o, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Close()
+	}
+	all := rec.Seen()
+	if got := all[len(all)-1].Header["If-Match"]; len(got) != 1 || got[0] != put.Version || !strings.HasPrefix(got[0], `"`) {
+		t.Errorf("If-Match is %q, the version %q", got, put.Version)
+	}
+}
+
+// The folders of a hierarchical namespace are neither objects nor uploads.
+func TestFolders(t *testing.T) {
+	server := azurite.Get(t)
+	container := newContainer(t, server)
+	s := driver(t, configured(t, container.Name, on(server, "")), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
+		if q.URL.Query().Get("comp") == "blocklist" && strings.HasSuffix(q.URL.Path, "/data/y") {
+			return refuse(q, http.StatusConflict, "InvalidBlobType"), nil
+		}
+		return http.DefaultTransport.RoundTrip(q)
+	})})
+	_, err := s.at("data/y").Upload(t.Context(), streaming.NopCloser(strings.NewReader("")), &blockblob.UploadOptions{
+		Metadata: map[string]*string{"hdi_isfolder": to.Ptr("true")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	staged(t, s, "data/z", token, 1, 1000)
+	if all := found(t, s, ""); len(all) != 1 || all[0].Key() != "data/z" {
+		t.Errorf("uploads: %v", all)
+	}
+	for o, err := range s.List(t.Context(), "", "") {
+		t.Errorf("an object %+v, %v", o, err)
 	}
 }
 

@@ -2,15 +2,12 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
@@ -64,7 +61,7 @@ func (c *Config) SetURL(u *url.URL) error {
 	}
 	c.Container, c.Prefix = u.Host, strings.Trim(u.Path, "/")
 	if err := option.SetQuery(c, u.RawQuery, "container", "prefix"); err != nil {
-		return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
+		return option.Invalid(c.Place(), err)
 	}
 	return c.check()
 }
@@ -72,14 +69,7 @@ func (c *Config) SetURL(u *url.URL) error {
 // Place is "azure:account/container/prefix", with the host of the endpoint before it
 // where there is one: two accounts may have containers of one name.
 func (c *Config) Place() string {
-	words := []string{c.Container, c.Prefix}
-	if c.Account != "" {
-		words = append([]string{c.Account}, words...)
-	}
-	if u, err := url.Parse(c.Endpoint); err == nil && u.Host != "" {
-		words = append([]string{u.Host}, words...)
-	}
-	return strings.TrimRight(name+":"+strings.Join(words, "/"), "/")
+	return option.Place(name, c.Endpoint, c.Account, c.Container, c.Prefix)
 }
 
 // Open returns the agent. It asks the server nothing.
@@ -100,14 +90,20 @@ func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
 	return object.New(object.Retry(s, env), env), nil
 }
 
+// The tiers of block blobs: https://learn.microsoft.com/azure/storage/blobs/access-tiers-overview
+var tiers = []string{"Hot", "Cool", "Cold", "Archive"}
+
 // check answers ErrInvalid for what no server would take.
 func (c *Config) check() error {
-	for _, err := range []error{c.checkPlace(), c.checkEndpoint(), c.checkProtection(), c.checkTransfer()} {
-		if err != nil {
-			return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
-		}
-	}
-	return nil
+	return option.Invalid(c.Place(),
+		c.checkContainer(),
+		option.Prefix(c.Prefix),
+		c.checkEndpoint(),
+		option.OneOf("tier", c.Tier, tiers...),
+		option.Lock(c.Lock, c.LockFor, "unlocked", "locked"),
+		option.PartSize(c.PartSize, minPart, maxPart),
+		option.Concurrency(c.Concurrency),
+	)
 }
 
 // What names look like:
@@ -117,62 +113,23 @@ var (
 	accountName   = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 )
 
-func (c *Config) checkPlace() error {
+func (c *Config) checkContainer() error {
 	switch {
 	case c.Container == "":
-		return fmt.Errorf("no container is given: azblob://container/prefix")
+		return errors.New("no container is given: azblob://container/prefix")
 	case !containerName.MatchString(c.Container) || len(c.Container) > 63:
 		return fmt.Errorf("%q is no container's name, which has 3 to 63 of a-z 0-9 -", c.Container)
 	case c.Account != "" && !accountName.MatchString(c.Account):
 		return fmt.Errorf("%q is no account's name, which has 3 to 24 of a-z 0-9", c.Account)
-	case len(c.Prefix) > 512:
-		return fmt.Errorf("the prefix has %d bytes; 512 are the most", len(c.Prefix))
 	}
 	for word := range strings.SplitSeq(c.Prefix, "/") {
-		if strings.HasSuffix(word, ".") || word == "" && c.Prefix != "" || strings.ContainsFunc(word, unprintable) {
+		if strings.HasSuffix(word, ".") { // by the same page
 			return fmt.Errorf("the prefix has a word %q between its slashes", word)
 		}
 	}
 	return nil
 }
 
-func unprintable(r rune) bool { return !strconv.IsPrint(r) || r == '\\' || r == '\uFFFD' }
-
 func (c *Config) checkEndpoint() error {
-	if c.Endpoint == "" {
-		return nil
-	}
-	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("the endpoint is no URL such as https://account.blob.core.windows.net") // which may hold a secret
-	}
-	return nil
+	return option.Endpoint(c.Endpoint, "https://account.blob.core.windows.net")
 }
-
-func (c *Config) checkProtection() error {
-	var tiers []string
-	for _, t := range blob.PossibleAccessTierValues() {
-		tiers = append(tiers, string(t))
-	}
-	switch {
-	case (c.Lock == "") != (c.LockFor == 0):
-		return fmt.Errorf("lock and lock_for go together, such as lock=unlocked&lock_for=30d")
-	case !oneOf(c.Tier, tiers...):
-		return fmt.Errorf("no tier %q; known are %s", c.Tier, strings.Join(tiers, ", "))
-	case !oneOf(c.Lock, "unlocked", "locked"):
-		return fmt.Errorf("no lock %q; known are unlocked, locked", c.Lock)
-	}
-	return nil
-}
-
-func (c *Config) checkTransfer() error {
-	switch {
-	case c.PartSize != 0 && (c.PartSize < minPart || c.PartSize > maxPart):
-		return fmt.Errorf("a part_size of %d bytes is not from 1MiB to 4000MiB", c.PartSize)
-	case c.Concurrency < 0 || c.Concurrency > 64:
-		return fmt.Errorf("a concurrency of %d is not from 1 to 64", c.Concurrency)
-	}
-	return nil
-}
-
-func oneOf(value string, all ...string) bool { return value == "" || slices.Contains(all, value) }

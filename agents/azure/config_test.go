@@ -63,7 +63,8 @@ func TestWrongURL(t *testing.T) {
 		"azblob://backups?endpoint=azurite:10000":               "no URL such as https://account.blob.core.windows.net",
 		"azblob://backups?endpoint=https://u:canary@host":       "no URL such as",
 		"azblob://backups?endpoint=https://host%3Fsig%3Dcanary": "no URL such as",
-		"azblob://backups?tier=Frozen":                          "known are Archive, ",
+		"azblob://backups?tier=Frozen":                          "known are Hot, Cool, Cold, Archive",
+		"azblob://backups?tier=P10":                             "no tier",
 		"azblob://backups?lock=governance&lock_for=1d":          "known are unlocked, locked",
 		"azblob://backups?lock=locked":                          "lock and lock_for go together",
 		"azblob://backups?lock_for=1d":                          "lock and lock_for go together",
@@ -82,6 +83,13 @@ func TestWrongURL(t *testing.T) {
 			t.Errorf("%s: %v; want %q", text, err, want)
 		}
 	}
+}
+
+// A time to lock for that is over before it begins locks nothing.
+func TestNegativeLock(t *testing.T) {
+	c := &Config{Container: "backups", Account: "acme", Lock: "locked", LockFor: -time.Hour}
+	_, err := c.Open(t.Context(), core.Env{})
+	prove.Kind(t, "a lock of minus an hour", err, core.ErrInvalid)
 }
 
 func TestPlace(t *testing.T) {

@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 var environment = []string{
 	"AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN",
 	"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE",
+	"AZURE_AUTHORITY_HOST", "AZURE_TOKEN_CREDENTIALS", "IDENTITY_ENDPOINT", "IDENTITY_HEADER",
 }
 
 // suiteTask and suiteServer tell a child process of the suite what to do and where.
@@ -89,11 +90,14 @@ func child(ctx context.Context) error {
 // the edges of pages, which are quick to reach where pages are small.
 const itemsInPage = 10
 
+// inFlight are the blocks that are sent at once.
+const inFlight = 4
+
 func target(address, container string) conformance.Target {
 	open := func(_ context.Context, ns conformance.Namespace, env core.Env, url, roots string) (core.Agent, error) {
 		c := Config{
 			Container: container, Prefix: strings.Trim(string(ns), "/"), Endpoint: url + "/" + emulator.AzuriteAccount,
-			Key: core.NewSecret(emulator.AzuriteKey), PartSize: minPart, CABundle: roots,
+			Key: core.NewSecret(emulator.AzuriteKey), PartSize: minPart, Concurrency: inFlight, CABundle: roots,
 		}
 		s, err := newStore(c, env)
 		if err != nil {
@@ -137,7 +141,7 @@ func target(address, container string) conformance.Target {
 			conformance.MeansSync:      "an object is durable when the server answers",
 			conformance.MeansLateError: "an answer's status is all that it says",
 		},
-		Limits: conformance.Limits{PartSize: minPart, InFlight: 8, Page: itemsInPage},
+		Limits: conformance.Limits{PartSize: minPart, InFlight: inFlight, Page: itemsInPage},
 		Short:  testing.Short(),
 	}
 }

@@ -12,8 +12,9 @@
 // AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN with AZURE_STORAGE_ACCOUNT, else those
 // that Azure's own identity finds: a service principal or workload identity by the
 // AZURE_… variables, a managed identity, or who is signed in with az. They go to the
-// host that is named and to no other, so redirects are not followed. An identity's
-// token is never sent over http://.
+// host that is named and to no other, so redirects are not followed. A connection string
+// of the environment that is of another account than the one which is named is passed
+// over. An identity's token is never sent over http://, a SAS only to this machine.
 //
 // # How objects are stored
 //
@@ -32,7 +33,15 @@
 //
 // A lock is an immutability policy of archives, metadata and signatures, counted from
 // when each was committed; the container must support them for versions. Holds and
-// marks stay free.
+// marks stay free. A server that passes over the lock is found out: the upload fails.
+//
+// A delete of what a blob, or a legal hold of the container, protects changes nothing. Of a
+// policy of the container itself nobody but its owner is told until when it protects, and a
+// SAS of the container is not told of its legal hold: there, a delete that comes too early
+// answers locked and leaves the mark that the id is gone.
+//
+// In an account with a hierarchical namespace the folders of the keys are there as blobs;
+// they are passed over, and stay.
 //
 // # Rights
 //

@@ -1,10 +1,13 @@
 package azure
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -34,28 +37,16 @@ var kinds = map[string]core.ErrorKind{
 	"NoAuthenticationInformation": core.ErrUnauthenticated,
 	"AccountIsDisabled":           core.ErrDenied,
 
-	"BlobArchived":        core.ErrUnsupported,
-	"BlobBeingRehydrated": core.ErrUnsupported,
+	"BlobArchived":           core.ErrUnsupported,
+	"BlobBeingRehydrated":    core.ErrUnsupported,
+	"BlockCountExceedsLimit": core.ErrUnsupported, // of uploads that were never committed
+	"InvalidBlobType":        core.ErrUnsupported, // of somebody else's blob
 
 	"Crc64Mismatch": core.ErrDamaged,
 	"Md5Mismatch":   core.ErrDamaged,
 
 	"ServerBusy":        core.ErrThrottled,
 	"OperationTimedOut": core.ErrUnavailable,
-}
-
-// statuses are what a status means that is no code's.
-var statuses = map[int]core.ErrorKind{
-	http.StatusUnauthorized:                 core.ErrUnauthenticated,
-	http.StatusForbidden:                    core.ErrDenied,
-	http.StatusNotFound:                     core.ErrNotFound,
-	http.StatusRequestTimeout:               core.ErrUnavailable,
-	http.StatusConflict:                     core.ErrUnavailable, // somebody else is at the same blob
-	http.StatusPreconditionFailed:           core.ErrExists,
-	http.StatusRequestedRangeNotSatisfiable: core.ErrChanged,
-	http.StatusTooManyRequests:              core.ErrThrottled,
-	http.StatusNotImplemented:               core.ErrUnsupported,
-	http.StatusInsufficientStorage:          core.ErrNoSpace,
 }
 
 // translate says what an error of the SDK means. One that has a kind, such as the
@@ -67,10 +58,40 @@ func translate(err error) error {
 	if response := (*azcore.ResponseError)(nil); errors.As(err, &response) {
 		return answered(response)
 	}
-	if identity := (*azidentity.AuthenticationFailedError)(nil); errors.As(err, &identity) {
-		return &core.Error{Kind: core.ErrUnauthenticated, Detail: "the identity's service refuses its credentials", Err: transport.Quiet{Cause: err}}
-	}
 	return transport.Unanswered(err, "account and endpoint")
+}
+
+// A reason is how Microsoft Entra numbers why it refuses:
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+var reason = regexp.MustCompile(`\bAADSTS[0-9]+\b`)
+
+// unidentified says why an identity got no token: there is none, its service refuses it,
+// or that service is not well. What the service said is not repeated, but its
+// number.
+func unidentified(err error) error {
+	e := &core.Error{Kind: core.ErrUnauthenticated, Err: transport.Quiet{Cause: err}}
+	refused := (*azidentity.AuthenticationFailedError)(nil)
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return err
+	case !errors.As(err, &refused):
+		e.Detail = "no credentials are found: set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, give this machine a managed identity, or sign in with az"
+	case refused.RawResponse == nil:
+		e.Kind, e.Detail = core.ErrUnavailable, "the identity's service does not answer: "+strings.Join(strings.Fields(err.Error()), " ")
+	case passing(refused.RawResponse.StatusCode):
+		e.Kind, e.Detail = core.ErrUnavailable, fmt.Sprintf("the identity's service answers with status %d", refused.RawResponse.StatusCode)
+		e.RetryAfter = transport.RetryAfter(refused.RawResponse.Header)
+	default:
+		e.Detail = fmt.Sprintf("the identity's service refuses its credentials, with status %d", refused.RawResponse.StatusCode)
+	}
+	e.Code = reason.FindString(err.Error())
+	return e
+}
+
+// passing says whether a status of an identity's service may be another one later:
+// https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling
+func passing(status int) bool {
+	return status == http.StatusGone || status == http.StatusTooManyRequests || status >= 500
 }
 
 // answered is an error that the server told.
@@ -91,8 +112,20 @@ func answered(response *azcore.ResponseError) error {
 	return e
 }
 
-// skewed says whether a signature was refused for its date.
+// skew is what the server takes of the difference between the clocks:
+// https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
+const skew = 15 * time.Minute
+
+// skewed says whether a signature was refused for its date. An answer to HEAD has no
+// text that says so, but a date.
 func skewed(response *azcore.ResponseError) bool {
+	if r := response.RawResponse; r != nil && r.Request != nil {
+		here, err := http.ParseTime(r.Request.Header.Get("X-Ms-Date"))
+		there, e := http.ParseTime(r.Header.Get("Date"))
+		if err == nil && e == nil && there.Sub(here).Abs() > skew {
+			return true
+		}
+	}
 	return strings.Contains(response.Error(), "Request date header too old") || strings.Contains(response.Error(), "is not in the correct time")
 }
 
@@ -100,13 +133,7 @@ func kindOf(status int, code string) core.ErrorKind {
 	if k, ok := kinds[code]; ok {
 		return k
 	}
-	if k, ok := statuses[status]; ok {
-		return k
-	}
-	if status >= 300 && status < 500 {
-		return core.ErrUnsupported
-	}
-	return core.ErrUnavailable
+	return transport.Kind(status)
 }
 
 // advice is what a person can do, or "".
@@ -114,7 +141,7 @@ func advice(e *core.Error, response *azcore.ResponseError, h http.Header) string
 	right := rightOf(response)
 	switch {
 	case response.StatusCode >= 300 && response.StatusCode < 400:
-		return "(the server points to another place, and redirects are not followed: give the endpoint that is meant)"
+		return transport.Moved(h, "account and endpoint")
 	case e.Code == "AuthorizationFailure": // which is no right that is missing
 		return "(this key or SAS is not let in: it is wrong or over, or the account's network rules forbid this machine)"
 	case e.Kind == core.ErrUnauthenticated:

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
 )
 
@@ -40,6 +43,8 @@ var refusals = []struct {
 	{409, "BlobArchived", "", core.ErrUnsupported},
 	{409, "BlobImmutableDueToPolicy", "", core.ErrLocked},
 	{409, "ContainerBeingDeleted", "", core.ErrUnavailable},
+	{409, "BlockCountExceedsLimit", "", core.ErrUnsupported},
+	{409, "InvalidBlobType", "", core.ErrUnsupported},
 	{412, "ConditionNotMet", "", core.ErrExists},
 	{412, "LeaseIdMissing", "", core.ErrLocked},
 	{416, "InvalidRange", "", core.ErrChanged},
@@ -66,6 +71,25 @@ func TestKinds(t *testing.T) {
 		var got *core.Error
 		if !errors.As(err, &got) || got.Kind != r.want || got.Code != r.code || got.RequestID != requestID || got.RetryAfter.Seconds() != 7 {
 			t.Errorf("%d %s: %#v, want %s", r.status, r.code, err, r.want)
+		}
+	}
+}
+
+// Which clock is wrong is seen without a word of the server's: HEAD has none.
+func TestClockOfHead(t *testing.T) {
+	for ahead, want := range map[time.Duration]core.ErrorKind{
+		0: core.ErrUnauthenticated, 10 * time.Minute: core.ErrUnauthenticated,
+		time.Hour: core.ErrClock, -time.Hour: core.ErrClock,
+	} {
+		s := driver(t, configured(t, "backups", elsewhere), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
+			r := refuse(q, http.StatusForbidden, "AuthenticationFailed")
+			r.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+			return r, nil
+		})})
+		_, err := s.Stat(t.Context(), "meta/x.json")
+		prove.Kind(t, "a clock that is off by "+ahead.String(), err, want)
+		if err != nil && strings.Contains(err.Error(), "set this machine's clock") != (want == core.ErrClock) {
+			t.Errorf("%v: %v", ahead, err)
 		}
 	}
 }

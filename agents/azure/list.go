@@ -29,7 +29,7 @@ func (s *store) List(ctx context.Context, prefix, after string) iter.Seq2[object
 				continue
 			}
 			if p := item.Properties; p != nil {
-				o = object.Object{Key: key, Size: value(p.ContentLength), Version: string(value(p.ETag)), Modified: value(p.LastModified)}
+				o = object.Object{Key: key, Size: value(p.ContentLength), Version: version(p.ETag), Modified: value(p.LastModified)}
 				marked(&o, item.Metadata)
 			}
 			if !yield(o, nil) {
@@ -47,7 +47,8 @@ func onward(last, key string) error {
 	return nil
 }
 
-// items reads a list page by page.
+// items reads a list page by page. The folders of an account with a hierarchical
+// namespace, which are blobs of no bytes, are passed over.
 func (s *store) items(ctx context.Context, prefix string, include container.ListBlobsInclude) iter.Seq2[*container.BlobItem, error] {
 	return func(yield func(*container.BlobItem, error) bool) {
 		full, marker := s.prefix+prefix, ""
@@ -66,6 +67,9 @@ func (s *store) items(ctx context.Context, prefix string, include container.List
 					yield(nil, core.Errorf(core.ErrUnavailable, "asked for %q, the server lists %q", full, value(item.Name)))
 					return
 				}
+				if folder(item) {
+					continue
+				}
 				if !yield(item, nil) {
 					return
 				}
@@ -73,6 +77,17 @@ func (s *store) items(ctx context.Context, prefix string, include container.List
 			marker = value(page.NextMarker)
 		}
 	}
+}
+
+// folder says whether a blob is one:
+// https://learn.microsoft.com/azure/storage/blobs/data-lake-storage-known-issues
+func folder(item *container.BlobItem) bool {
+	for name, text := range item.Metadata {
+		if strings.EqualFold(name, "hdi_isfolder") {
+			return value(text) == "true"
+		}
+	}
+	return false
 }
 
 // whole says whether a page is one: an answer that ended before its first byte looks

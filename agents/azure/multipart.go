@@ -38,7 +38,7 @@ func (s *store) Begin(_ context.Context, key, token string) (object.Multipart, e
 // Multiparts yields an upload for each token that blocks have which are not committed.
 func (s *store) Multiparts(ctx context.Context, prefix string) iter.Seq2[object.Multipart, error] {
 	return func(yield func(object.Multipart, error) bool) {
-		for item, err := range s.items(ctx, prefix, container.ListBlobsInclude{UncommittedBlobs: true}) {
+		for item, err := range s.items(ctx, prefix, container.ListBlobsInclude{Metadata: true, UncommittedBlobs: true}) {
 			if err == nil && item.Properties != nil && value(item.Properties.ContentLength) > 0 {
 				continue // committed
 			}
@@ -163,7 +163,7 @@ func (m *multipart) Commit(ctx context.Context, parts []object.Part) (object.Obj
 	if err != nil {
 		return object.Object{}, translate(err)
 	}
-	return m.Stat(ctx, m.key)
+	return m.stored(ctx, m.key, with)
 }
 
 // Abort removes the blocks by deleting the blob that they are of, as long as it has no
@@ -174,7 +174,18 @@ func (m *multipart) Abort(ctx context.Context) error {
 	if err != nil || !m.aborted.all(m.key, m.token, tokens) {
 		return err
 	}
-	return m.drop(ctx, m.key)
+	if err := m.drop(ctx, m.key); err != nil {
+		return err
+	}
+	for _, token := range tokens {
+		m.aborted.not(m.key, token)
+	}
+	// Not every server that is asked to delete blocks does.
+	left, err := m.tokens(ctx, m.key)
+	if err == nil && slices.Contains(left, m.token) {
+		err = core.Errorf(core.ErrUnsupported, "the server keeps the blocks of %s that are not committed, and removes them a week after the last came", m.key)
+	}
+	return err
 }
 
 // drop deletes the blocks of a blob that is not committed. One that was committed is

@@ -24,7 +24,7 @@ var granted = prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
 	if q.Method == http.MethodHead {
 		status = http.StatusOK
 	}
-	return prove.Answer(q, status, http.Header{"Etag": {`"v1"`}}, ""), nil
+	return prove.Answer(q, status, http.Header{"Etag": {`"v1"`}, "X-Ms-Immutability-Policy-Until-Date": {"Sat, 01 Jan 2050 00:00:00 GMT"}}, ""), nil
 })
 
 // requests are the heads of what a store asks when it stores an object in one request
@@ -142,22 +142,28 @@ func TestWhereRequestsGo(t *testing.T) {
 	const text = "AccountName=named;AccountKey=" + emulator.AzuriteKey + ";DefaultEndpointsProtocol=https;EndpointSuffix=core.example.net"
 	for name, test := range map[string]struct {
 		env     map[string]string
+		text    string // connection string of the configuration
 		options string
 		want    string // address and who signs
 	}{
-		"account":           {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey}, "account=acme", "https://acme.blob.core.windows.net/backups/app%2Fmeta%2Fx SharedKey acme"},
-		"account by env":    {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey, "AZURE_STORAGE_ACCOUNT": "acme"}, "", "https://acme.blob.core.windows.net/backups/app%2Fmeta%2Fx SharedKey acme"},
-		"endpoint":          {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey}, elsewhere, "https://acme.blob.example.net/backups/app%2Fmeta%2Fx SharedKey acme"},
-		"emulator":          {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey}, "endpoint=http://h:1/dev", "http://h:1/dev/backups/app%2Fmeta%2Fx SharedKey dev"},
-		"connection string": {map[string]string{"AZURE_STORAGE_CONNECTION_STRING": text}, "", "https://named.blob.core.example.net/backups/app%2Fmeta%2Fx SharedKey named"},
-		"SAS":               {map[string]string{"AZURE_STORAGE_SAS_TOKEN": "?sp=r&sig=canary"}, "account=acme", "https://acme.blob.core.windows.net/backups/app%2Fmeta%2Fx?sig=canary&sp=r "},
+		"account":                           {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey}, "", "account=acme", "https://acme.blob.core.windows.net/backups/app%2Fmeta%2Fx SharedKey acme"},
+		"account by env":                    {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey, "AZURE_STORAGE_ACCOUNT": "acme"}, "", "", "https://acme.blob.core.windows.net/backups/app%2Fmeta%2Fx SharedKey acme"},
+		"endpoint":                          {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey}, "", elsewhere, "https://acme.blob.example.net/backups/app%2Fmeta%2Fx SharedKey acme"},
+		"emulator":                          {map[string]string{"AZURE_STORAGE_KEY": emulator.AzuriteKey}, "", "endpoint=http://h:1/dev", "http://h:1/dev/backups/app%2Fmeta%2Fx SharedKey dev"},
+		"connection string":                 {map[string]string{"AZURE_STORAGE_CONNECTION_STRING": text}, "", "", "https://named.blob.core.example.net/backups/app%2Fmeta%2Fx SharedKey named"},
+		"SAS":                               {map[string]string{"AZURE_STORAGE_SAS_TOKEN": "?sp=r&sig=canary"}, "", "account=acme", "https://acme.blob.core.windows.net/backups/app%2Fmeta%2Fx?sig=canary&sp=r "},
+		"connection string of the account":  {map[string]string{"AZURE_STORAGE_CONNECTION_STRING": text}, "", "account=named", "https://named.blob.core.example.net/backups/app%2Fmeta%2Fx SharedKey named"},
+		"connection string of another":      {map[string]string{"AZURE_STORAGE_CONNECTION_STRING": text, "AZURE_STORAGE_KEY": emulator.AzuriteKey}, "", "account=acme", "https://acme.blob.core.windows.net/backups/app%2Fmeta%2Fx SharedKey acme"},
+		"connection string beside endpoint": {map[string]string{"AZURE_STORAGE_CONNECTION_STRING": text, "AZURE_STORAGE_KEY": emulator.AzuriteKey}, "", elsewhere, "https://acme.blob.example.net/backups/app%2Fmeta%2Fx SharedKey acme"},
+		"configured connection string":      {map[string]string{"AZURE_STORAGE_KEY": "other", "AZURE_STORAGE_ACCOUNT": "other"}, text + ";", "account=named", "https://named.blob.core.example.net/backups/app%2Fmeta%2Fx SharedKey named"},
+		"connection string of a SAS":        {nil, "BlobEndpoint=https://named.blob.example.net/;SharedAccessSignature=sp=r&sig=canary", "account=named", "https://named.blob.example.net/backups/app%2Fmeta%2Fx?sig=canary&sp=r "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range test.env {
 				t.Setenv(k, v)
 			}
 			c := configured(t, "backups", test.options)
-			c.Key = core.Secret{}
+			c.Key, c.ConnectionString = core.Secret{}, core.NewSecret(test.text)
 			rec := &prove.Recorder{Next: denied}
 			_, err := driver(t, c, core.Env{Transport: rec}).Stat(t.Context(), "meta/x")
 			prove.Kind(t, "a denied request", err, core.ErrDenied)
@@ -181,17 +187,24 @@ func TestWhereRequestsGo(t *testing.T) {
 // Missing accounts and credentials that no server would take are errors that say so,
 // at once, and repeat none.
 func TestNothingToSignWith(t *testing.T) {
+	text := core.NewSecret("AccountName=named;AccountKey=" + emulator.AzuriteKey)
 	for name, test := range map[string]struct {
 		c    *Config
 		kind core.ErrorKind
 		want string
 	}{
-		"no account":            {configured(t, "backups", ""), core.ErrInvalid, "AZURE_STORAGE_ACCOUNT"},
-		"a key of no base64":    {&Config{Container: "backups", Account: "acme", Key: core.NewSecret("canary!")}, core.ErrInvalid, "no base64"},
-		"no connection string":  {&Config{Container: "backups", ConnectionString: core.NewSecret("canary=")}, core.ErrInvalid, "not understood"},
-		"a token in the clear":  {&Config{Container: "backups", Endpoint: "http://acme.example.net"}, core.ErrInvalid, "not sent over http"},
-		"a bundle not there":    {&Config{Container: "backups", Account: "acme", CABundle: "/nowhere/ca.pem"}, core.ErrInvalid, "/nowhere/ca.pem"},
-		"a bundle with nothing": {&Config{Container: "backups", Account: "acme", CABundle: "/dev/null"}, core.ErrInvalid, "/dev/null"},
+		"no account":                  {configured(t, "backups", ""), core.ErrInvalid, "AZURE_STORAGE_ACCOUNT"},
+		"a key of no base64":          {&Config{Container: "backups", Account: "acme", Key: core.NewSecret("canary!")}, core.ErrInvalid, "no base64"},
+		"no connection string":        {&Config{Container: "backups", ConnectionString: core.NewSecret("canary=")}, core.ErrInvalid, "not understood"},
+		"another's connection string": {&Config{Container: "backups", Account: "acme", ConnectionString: text}, core.ErrInvalid, `of the account "named", and account says "acme"`},
+		"a string and an endpoint":    {&Config{Container: "backups", Endpoint: "https://acme.example.net", ConnectionString: text}, core.ErrInvalid, "leave out endpoint"},
+		"a string and a SAS":          {&Config{Container: "backups", SAS: core.NewSecret("sig=canary"), ConnectionString: text}, core.ErrInvalid, "leave out endpoint, key and sas"},
+		"a string of no URL":          {&Config{Container: "backups", ConnectionString: core.NewSecret("AccountName=a/canary;AccountKey=canary")}, core.ErrInvalid, "not understood"},
+		"a SAS in the clear":          {&Config{Container: "backups", Endpoint: "http://acme.example.net", SAS: core.NewSecret("sig=canary")}, core.ErrInvalid, "a SAS is not sent over http"},
+		"a string's SAS in the clear": {&Config{Container: "backups", ConnectionString: core.NewSecret("BlobEndpoint=http://acme.example.net;SharedAccessSignature=sig=canary")}, core.ErrInvalid, "a SAS is not sent over http"},
+		"a token in the clear":        {&Config{Container: "backups", Endpoint: "http://acme.example.net"}, core.ErrInvalid, "not sent over http"},
+		"a bundle not there":          {&Config{Container: "backups", Account: "acme", CABundle: "/nowhere/ca.pem"}, core.ErrInvalid, "/nowhere/ca.pem"},
+		"a bundle with nothing":       {&Config{Container: "backups", Account: "acme", CABundle: "/dev/null"}, core.ErrInvalid, "/dev/null"},
 	} {
 		_, err := test.c.Open(t.Context(), core.Env{})
 		prove.Kind(t, name, err, test.kind)

@@ -87,6 +87,24 @@ func absent() *blob.AccessConditions {
 
 func (s *store) Put(ctx context.Context, key string, body *io.SectionReader, sum core.CRC64) (object.Object, error) {
 	with := s.attributes(key)
+	err := s.put(ctx, key, body, sum, with)
+	if errors.Is(err, core.ErrExists) {
+		if _, e := s.head(ctx, key); errors.Is(e, core.ErrNotFound) {
+			// It is blocks that are not committed which are in the way, of an upload that
+			// this one ends.
+			if err = s.drop(ctx, key); err == nil {
+				err = s.put(ctx, key, body, sum, with)
+			}
+		}
+	}
+	if err != nil {
+		return object.Object{}, err
+	}
+	return s.stored(ctx, key, with)
+}
+
+func (s *store) put(ctx context.Context, key string, body *io.SectionReader, sum core.CRC64, with attributes) error {
+	body = io.NewSectionReader(body, 0, body.Size()) // whose place is this request's
 	_, err := s.at(key).Upload(ctx, streaming.NopCloser(body), &blockblob.UploadOptions{
 		AccessConditions:             absent(),
 		TransactionalValidation:      blob.TransferValidationTypeCRC64(sum),
@@ -96,10 +114,21 @@ func (s *store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		ImmutabilityPolicyMode:       with.lock,
 		ImmutabilityPolicyExpiryTime: with.until,
 	})
+	return translate(err)
+}
+
+// stored is what was created. A server that passes over a lock says nothing: what was to
+// be locked, and is not, goes again.
+func (s *store) stored(ctx context.Context, key string, with attributes) (object.Object, error) {
+	out, err := s.head(ctx, key)
 	if err != nil {
-		return object.Object{}, translate(err)
+		return object.Object{}, err
 	}
-	return s.Stat(ctx, key)
+	if with.until != nil && value(out.ImmutabilityPolicyExpiresOn).Before(with.until.Truncate(time.Second)) {
+		err := core.Errorf(core.ErrUnsupported, "the server does not lock %s: take a container with support for immutability of versions, or leave out the option lock", key)
+		return object.Object{}, errors.Join(err, s.Delete(ctx, key))
+	}
+	return described(key, out), nil
 }
 
 // marks are the metadata of an object.
@@ -150,9 +179,22 @@ func (s *store) Stat(ctx context.Context, key string) (object.Object, error) {
 	if err != nil {
 		return object.Object{}, err
 	}
-	o := object.Object{Key: key, Size: value(out.ContentLength), Version: string(value(out.ETag)), Modified: value(out.LastModified)}
+	return described(key, out), nil
+}
+
+func described(key string, out blob.GetPropertiesResponse) object.Object {
+	o := object.Object{Key: key, Size: value(out.ContentLength), Version: version(out.ETag), Modified: value(out.LastModified)}
 	marked(&o, out.Metadata)
-	return o, nil
+	return o
+}
+
+// version is an ETag as If-Match takes it: a list has it without its quotes.
+func version(etag *azcore.ETag) string {
+	text := string(value(etag))
+	if text == "" || strings.HasPrefix(text, `"`) {
+		return text
+	}
+	return `"` + text + `"`
 }
 
 // marked fills in what stands in the metadata. Names come back in another case.
@@ -184,10 +226,30 @@ func (s *store) Protected(ctx context.Context, key string) (time.Time, error) {
 	if errors.Is(err, core.ErrNotFound) {
 		return time.Time{}, nil
 	}
-	if err == nil && value(out.LegalHold) {
-		err = core.Errorf(core.ErrLocked, "%s is under a legal hold", key)
+	if err != nil {
+		return time.Time{}, err
 	}
-	return value(out.ImmutabilityPolicyExpiresOn), err
+	if value(out.LegalHold) {
+		return time.Time{}, core.Errorf(core.ErrLocked, "%s is under a legal hold", key)
+	}
+	until := value(out.ImmutabilityPolicyExpiresOn)
+	if until.After(s.now()) {
+		return until, nil
+	}
+	return until, s.held(ctx)
+}
+
+// held answers ErrLocked for a container under a legal hold, of which its blobs say
+// nothing. Who may not look at the container is told when it comes to the blob.
+func (s *store) held(ctx context.Context) error {
+	out, err := s.client.GetProperties(ctx, nil)
+	if err = translate(err); errors.Is(err, core.ErrDenied) || errors.Is(err, core.ErrUnauthenticated) {
+		return nil
+	}
+	if err == nil && value(out.HasLegalHold) {
+		err = core.Errorf(core.ErrLocked, "the container %s is under a legal hold", s.config.Container)
+	}
+	return err
 }
 
 // Delete removes what depends on the blob too: its snapshots.
@@ -197,7 +259,10 @@ func (s *store) Delete(ctx context.Context, key string) error {
 	case errors.Is(err, core.ErrNotFound):
 		return nil
 	case errors.Is(err, core.ErrLocked):
-		until, _ := s.Protected(ctx, key)
+		until, e := s.Protected(ctx, key)
+		if e != nil || until.IsZero() {
+			return err
+		}
 		return &core.Error{Kind: core.ErrLocked, Until: until, Detail: fmt.Sprintf("%s is protected until %s", key, until.UTC().Format(time.RFC3339)), Err: transport.Quiet{Cause: err}}
 	}
 	return err
@@ -219,7 +284,7 @@ func (s *store) Range(ctx context.Context, o object.Object, off, n int64) (io.Re
 		_ = out.Body.Close()
 		return nil, core.Errorf(core.ErrUnavailable, "asked for %q, the server sent %q", want, got)
 	}
-	return &body{out.Body, n}, nil
+	return &transport.Body{ReadCloser: out.Body, Left: n, Translate: translate}, nil
 }
 
 // changed is why a blob is not the version that was meant: it is another by now, or
@@ -229,22 +294,4 @@ func (s *store) changed(ctx context.Context, key string, err error) error {
 		return gone
 	}
 	return core.Errorf(core.ErrChanged, "%s was replaced: %w", key, transport.Quiet{Cause: err})
-}
-
-// A body is what a server sends, which may end early in more ways than one.
-type body struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
-	if err == io.EOF && b.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil && err != io.EOF {
-		err = translate(err)
-	}
-	return n, err
 }

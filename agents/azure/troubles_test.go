@@ -1,13 +1,8 @@
 package azure
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -154,96 +149,4 @@ func TestMayNotList(t *testing.T) {
 		}
 	}
 	w.Silent(errs, c.SAS.Reveal())
-}
-
-// What is protected answers a delete with the date.
-func TestLocked(t *testing.T) {
-	until := time.Now().Add(48 * time.Hour).UTC().Truncate(time.Second)
-	for name, test := range map[string]struct {
-		header http.Header
-		until  time.Time
-	}{
-		"policy":     {http.Header{"X-Ms-Immutability-Policy-Until-Date": {until.Format(http.TimeFormat)}}, until},
-		"legal hold": {http.Header{"X-Ms-Legal-Hold": {"true"}}, time.Time{}},
-	} {
-		s := driver(t, configured(t, "backups", elsewhere), core.Env{Transport: prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
-			if q.Method == http.MethodDelete {
-				return refuse(q, http.StatusConflict, "BlobImmutableDueToPolicy"), nil
-			}
-			return prove.Answer(q, http.StatusOK, test.header, ""), nil
-		})})
-		err := s.Delete(t.Context(), "meta/x.json")
-		prove.Kind(t, name, err, core.ErrLocked)
-		if e := (*core.Error)(nil); !errors.As(err, &e) || !e.Until.Equal(test.until) {
-			t.Errorf("%s: %v; want until %v", name, err, test.until)
-		}
-		got, err := s.Protected(t.Context(), "meta/x.json")
-		if test.until.IsZero() {
-			prove.Kind(t, name, err, core.ErrLocked)
-		} else if err != nil || !got.Equal(test.until) {
-			t.Errorf("%s: protected until %v, %v", name, got, err)
-		}
-	}
-}
-
-// A managed identity's and a workload identity's token goes to the place, and a
-// client_id to the service that gives it.
-func TestIdentities(t *testing.T) {
-	var asked atomic.Value
-	service := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = r.ParseForm()
-		host := "https://" + r.Host
-		switch {
-		case strings.HasSuffix(r.URL.Path, "/openid-configuration"):
-			fmt.Fprintf(w, `{"token_endpoint":%q,"authorization_endpoint":%q,"issuer":%q}`, host+"/tenant/token", host+"/tenant/authorize", host+"/tenant")
-		default:
-			asked.Store(r.Form)
-			fmt.Fprint(w, `{"access_token":"canary-token","token_type":"Bearer","expires_in":"3600","expires_on":"4102444800","resource":"https://storage.azure.com"}`)
-		}
-	}))
-	certificate, err := fault.NewIdentity(fault.Sound, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	service.TLS = certificate.TLS
-	service.StartTLS()
-	t.Cleanup(service.Close)
-	plain := httptest.NewServer(service.Config.Handler)
-	t.Cleanup(plain.Close)
-	dir := t.TempDir()
-	bundle, federated := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "token")
-	for path, text := range map[string][]byte{bundle: certificate.CA, federated: []byte("a token")} {
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, test := range map[string]struct {
-		env     map[string]string
-		options string
-		form    string // what the service is asked for
-		want    string
-	}{
-		"managed":        {map[string]string{"IDENTITY_ENDPOINT": plain.URL, "IDENTITY_HEADER": "h"}, "", "client_id", ""},
-		"one of several": {map[string]string{"IDENTITY_ENDPOINT": plain.URL, "IDENTITY_HEADER": "h"}, "&client_id=0123", "client_id", "0123"},
-		"workload": {map[string]string{
-			"AZURE_FEDERATED_TOKEN_FILE": federated, "AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "4567", "AZURE_AUTHORITY_HOST": service.URL,
-		}, "", "client_assertion", "a token"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for k, v := range test.env {
-				t.Setenv(k, v)
-			}
-			c := configured(t, "backups", "account=acme&ca_bundle="+bundle+test.options)
-			c.Key = core.Secret{}
-			rec := &prove.Recorder{Next: denied}
-			_, err := driver(t, c, core.Env{Transport: rec}).Stat(t.Context(), "meta/x")
-			prove.Kind(t, "a denied request", err, core.ErrDenied)
-			if all := rec.Seen(); len(all) != 1 || all[0].Header.Get("Authorization") != "Bearer canary-token" {
-				t.Errorf("%d requests, %v", len(all), err)
-			}
-			if form, _ := asked.Load().(url.Values); form.Get(test.form) != test.want {
-				t.Errorf("the identity's service was asked with %v", form)
-			}
-		})
-	}
 }

@@ -3,7 +3,6 @@ package gcs
 import (
 	"cmp"
 	"context"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,8 +29,7 @@ type client struct {
 	bucket *storage.BucketHandle
 	raw    *raw.Service
 	base   string            // of URLs: scheme and host
-	signed *http.Client      // adds a token
-	bare   *http.Client      // for what needs none
+	http   *http.Client      // adds a token
 	idle   []*http.Transport // whose connections Close closes
 }
 
@@ -49,15 +47,13 @@ func newClient(ctx context.Context, c Config, env core.Env) (client, error) {
 		return client{}, err
 	}
 	env.Transport = billed{env.Transport, c.QuotaProject}
-	made := client{base: base, idle: []*http.Transport{own}, bare: transport.Client(env.Transport)}
-	if made.signed = made.bare; !emulator {
-		id, err := newIdentity(c, env.Transport)
-		if err != nil {
+	if !emulator {
+		if env.Transport, err = newIdentity(c, env.Transport); err != nil {
 			return client{}, err
 		}
-		made.signed = transport.Client(id)
 	}
-	with := []option.ClientOption{option.WithHTTPClient(made.signed), option.WithEndpoint(base + "/storage/v1/"), option.WithoutAuthentication(), option.WithTelemetryDisabled()}
+	made := client{base: base, idle: []*http.Transport{own}, http: transport.Client(env.Transport)}
+	with := []option.ClientOption{option.WithHTTPClient(made.http), option.WithEndpoint(base + "/storage/v1/"), option.WithoutAuthentication(), option.WithTelemetryDisabled()}
 	sdk, err := storage.NewClient(ctx, append(with, storage.WithDisabledClientMetrics())...)
 	if err == nil {
 		made.bucket = sdk.Bucket(c.Bucket).Retryer(storage.WithPolicy(storage.RetryNever))
@@ -82,15 +78,10 @@ func (c Config) server(emulatorHost string) (base string, emulator bool, err err
 	if err != nil || u.Host == "" {
 		return "", false, core.Errorf(core.ErrInvalid, "STORAGE_EMULATOR_HOST is no host:port")
 	}
-	if !c.Emulator && !loopback(u.Hostname()) {
+	if !c.Emulator && !transport.Loopback(u.Hostname()) {
 		return "", false, core.Errorf(core.ErrInvalid, "STORAGE_EMULATOR_HOST is %s, which is not this machine: unset it, or give emulator=true", u.Host)
 	}
 	return u.Scheme + "://" + u.Host, true, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // billed names the project that requests are billed to.

@@ -2,17 +2,17 @@ package gcs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
 	"github.com/offsite-backup/offsite/core/option"
+	"github.com/offsite-backup/offsite/core/transport"
 )
 
 const (
@@ -66,20 +66,14 @@ func (c *Config) SetURL(u *url.URL) error {
 	}
 	c.Bucket, c.Prefix = u.Host, strings.Trim(u.Path, "/")
 	if err := option.SetQuery(c, u.RawQuery, "bucket", "prefix"); err != nil {
-		return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
+		return option.Invalid(c.Place(), err)
 	}
 	return c.check()
 }
 
 // Place is "gcs:bucket/prefix", and "gcs:host:port/bucket/prefix" where there is an
 // endpoint: buckets of two servers may have one name.
-func (c *Config) Place() string {
-	words := []string{c.Bucket, c.Prefix}
-	if u, err := url.Parse(c.Endpoint); err == nil && u.Host != "" {
-		words = append([]string{u.Host}, words...)
-	}
-	return strings.TrimRight(name+":"+strings.Join(words, "/"), "/")
-}
+func (c *Config) Place() string { return option.Place(name, c.Endpoint, c.Bucket, c.Prefix) }
 
 // Open returns the agent. It asks the server nothing.
 func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
@@ -101,12 +95,18 @@ func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
 
 // check answers ErrInvalid for what no server would take.
 func (c *Config) check() error {
-	for _, err := range []error{c.checkPlace(), c.checkEndpoint(), c.checkProtection(), c.checkTransfer()} {
-		if err != nil {
-			return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
-		}
-	}
-	return nil
+	return option.Invalid(c.Place(),
+		c.checkBucket(),
+		option.Prefix(c.Prefix),
+		option.Endpoint(c.Endpoint, "https://host:port"),
+		c.checkEndpoint(),
+		c.checkKey(),
+		option.OneOf("storage_class", c.StorageClass, classes...),
+		option.Lock(c.Lock, c.LockFor, "unlocked", "locked"),
+		option.OneOf("upload", c.Upload, uploadAuto, uploadParts, uploadSession),
+		c.checkPartSize(),
+		option.Concurrency(c.Concurrency),
+	)
 }
 
 var (
@@ -116,35 +116,30 @@ var (
 	keyName = regexp.MustCompile(`^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$`)
 )
 
-func (c *Config) checkPlace() error {
+func (c *Config) checkBucket() error {
 	switch {
 	case c.Bucket == "":
-		return fmt.Errorf("no bucket is given: gs://bucket/prefix")
+		return errors.New("no bucket is given: gs://bucket/prefix")
 	case !bucketName.MatchString(c.Bucket) || len(c.Bucket) > 63 && !strings.Contains(c.Bucket, "."):
 		return fmt.Errorf("%q is no bucket's name, which has 3 to 63 of a-z 0-9 . _ -", c.Bucket)
-	case len(c.Prefix) > 512:
-		return fmt.Errorf("the prefix has %d bytes; 512 are the most", len(c.Prefix))
-	}
-	for word := range strings.SplitSeq(c.Prefix, "/") {
-		if word == "." || word == ".." || word == "" && c.Prefix != "" || strings.ContainsFunc(word, unprintable) {
-			return fmt.Errorf("the prefix has a word %q between its slashes", word)
-		}
 	}
 	return nil
 }
 
-func unprintable(r rune) bool { return !strconv.IsPrint(r) || r == '\\' || r == '\uFFFD' }
-
 func (c *Config) checkEndpoint() error {
-	if c.Endpoint == "" {
-		return nil
-	}
 	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return fmt.Errorf("the endpoint is no URL such as https://host:port") // which may hold a secret
+	if err != nil || strings.Trim(u.Path, "/") != "" {
+		return errors.New("the endpoint is no URL such as https://host:port") // which may hold a secret
 	}
-	if u.Scheme == "http" && !c.Emulator && !loopback(u.Hostname()) {
-		return fmt.Errorf("a token is not sent over http: give an endpoint of https, or emulator=true where none is asked for")
+	if u.Scheme == "http" && !c.Emulator && !transport.Loopback(u.Hostname()) {
+		return errors.New("a token is not sent over http: give an endpoint of https, or emulator=true where none is asked for")
+	}
+	return nil
+}
+
+func (c *Config) checkKey() error {
+	if c.KMSKey != "" && !keyName.MatchString(c.KMSKey) {
+		return errors.New("a kms_key is written projects/P/locations/L/keyRings/R/cryptoKeys/K")
 	}
 	return nil
 }
@@ -154,30 +149,9 @@ var classes = []string{standard, "NEARLINE", "COLDLINE", "ARCHIVE"}
 
 const standard = "STANDARD"
 
-func (c *Config) checkProtection() error {
-	switch {
-	case c.KMSKey != "" && !keyName.MatchString(c.KMSKey):
-		return fmt.Errorf("a kms_key is written projects/P/locations/L/keyRings/R/cryptoKeys/K")
-	case (c.Lock == "") != (c.LockFor == 0) || c.LockFor < 0:
-		return fmt.Errorf("lock and lock_for go together, such as lock=unlocked&lock_for=30d")
-	case !oneOf(c.StorageClass, classes...):
-		return fmt.Errorf("no storage_class %q; known are %s", c.StorageClass, strings.Join(classes, ", "))
-	case !oneOf(c.Lock, "unlocked", "locked"):
-		return fmt.Errorf("no lock %q; known are unlocked, locked", c.Lock)
-	}
-	return nil
-}
-
-func (c *Config) checkTransfer() error {
-	switch {
-	case !oneOf(c.Upload, uploadAuto, uploadParts, uploadSession):
-		return fmt.Errorf("no upload %q; known are auto, parts, session", c.Upload)
-	case c.PartSize != 0 && (c.PartSize < minPart || c.PartSize > maxPart || c.PartSize%quantum != 0):
+func (c *Config) checkPartSize() error {
+	if c.PartSize != 0 && (c.PartSize < minPart || c.PartSize > maxPart || c.PartSize%quantum != 0) {
 		return fmt.Errorf("a part_size of %d bytes is not from 1MiB to 524MiB in steps of 256KiB", c.PartSize)
-	case c.Concurrency < 0 || c.Concurrency > 64:
-		return fmt.Errorf("a concurrency of %d is not from 1 to 64", c.Concurrency)
 	}
 	return nil
 }
-
-func oneOf(value string, all ...string) bool { return value == "" || slices.Contains(all, value) }

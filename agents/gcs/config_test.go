@@ -141,8 +141,8 @@ func TestEmulatorHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(test.host, err)
 		}
-		if s.base != test.base || (s.signed == s.bare) != test.bare {
-			t.Errorf("%s %s: %s, without credentials: %v; want %s, %v", test.host, test.options, s.base, s.signed == s.bare, test.base, test.bare)
+		if _, signed := s.http.Transport.(*identity); s.base != test.base || signed == test.bare {
+			t.Errorf("%s %s: %s, with credentials: %v; want %s, %v", test.host, test.options, s.base, signed, test.base, !test.bare)
 		}
 		_ = s.Close()
 	}

@@ -71,9 +71,10 @@ const (
 func TestGCS(t *testing.T) { suite(t, uploadAuto, nil) }
 
 // TestGCSInSessions proves it with archives that go up in one session each, at the short
-// level, and with processes that are killed. Left out are a resume that remembers nothing, and a sweep of what is not remembered, for which a
-// session ends by itself after a week; and faults in the middle of the first body, which
-// is what a session is to become. See session_test.go.
+// level, and with processes that are killed. Left out are a resume that remembers nothing,
+// and a sweep of what is not remembered, for which a session ends by itself after a week;
+// and faults in the middle of each body, of which the first begins a session and has a few
+// bytes. See session_test.go.
 func TestGCSInSessions(t *testing.T) {
 	suite(t, uploadSession, func(c conformance.Case) bool {
 		return (c.Level == conformance.Short || c.ID == "C07") && !slices.Contains([]string{"D07", "J02", "J04", "K01", "Q03"}, c.ID)

@@ -25,14 +25,22 @@
 // name, so an upload that was interrupted goes on with what the bucket lists. Parts are
 // deleted then.
 //
-// Where parts could not be deleted, or would be paid for longer than they live, an
+// Where parts could not be deleted, or would be kept for longer than they live, an
 // archive goes up in one resumable session: without the right storage.objects.delete, in
 // a bucket with a retention policy, with holds by default or of a colder class, and with
 // a storage_class that is colder. That is slower. It is found out with the first such
-// archive, and upload=parts or upload=session says it instead. A session is remembered
-// in the state folder, in files of mode 0600: whoever knows where it is may add to it.
-// Without a state folder an upload that was interrupted begins anew. Rights that depend
-// on an object's name are not seen: with those, give upload=parts.
+// archive, and upload=parts or upload=session says it instead. A bucket that may not be
+// looked at is known by the parts of a first archive, which stay. Rights that depend on
+// an object's name are not seen: with those, give upload=parts.
+//
+// New buckets have soft delete, for seven days. Parts go up there all the same, and are
+// paid for as long as that: a week's storage of each archive once more. Switch soft
+// delete off, or give upload=session, to do without.
+//
+// A session is remembered in the state folder, in files of mode 0600: whoever knows where
+// it is may add to it. Without a state folder, or when it is lost, an upload that was
+// interrupted begins anew, for the server lists no sessions; one that is left ends by
+// itself after a week.
 //
 // A storage class is that of archives: metadata, which every list reads, stays in the
 // bucket's own. A lock is that of archives, metadata and signatures, counted from when

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"google.golang.org/api/googleapi"
@@ -26,21 +25,6 @@ var kinds = map[string]core.ErrorKind{
 	"authError":              core.ErrUnauthenticated,
 	"expired":                core.ErrUnauthenticated,
 	"uploadBrokenConnection": core.ErrUnavailable,
-}
-
-// statuses are what a status means that is no reason's.
-var statuses = map[int]core.ErrorKind{
-	http.StatusUnauthorized:                 core.ErrUnauthenticated,
-	http.StatusForbidden:                    core.ErrDenied,
-	http.StatusNotFound:                     core.ErrNotFound,
-	http.StatusRequestTimeout:               core.ErrUnavailable,
-	http.StatusConflict:                     core.ErrUnavailable, // somebody else is at the same object
-	http.StatusGone:                         core.ErrNotFound,    // a session that has ended
-	http.StatusPreconditionFailed:           core.ErrExists,
-	http.StatusRequestedRangeNotSatisfiable: core.ErrChanged,
-	http.StatusTooManyRequests:              core.ErrThrottled,
-	http.StatusNotImplemented:               core.ErrUnsupported,
-	http.StatusInsufficientStorage:          core.ErrNoSpace,
 }
 
 // An op is what is asked of the server, by the name of its API.
@@ -121,39 +105,25 @@ func kindOf(of op, status int, reason, said string) core.ErrorKind {
 	switch {
 	case status == http.StatusNotFound && (of == opInsert || of == opList || of == opBucket || strings.Contains(said, "bucket does not exist")):
 		return core.ErrNoPlace
+	case status == http.StatusGone: // a session that has ended
+		return core.ErrNotFound
 	case status == http.StatusForbidden && (strings.Contains(said, "retention policy") || strings.Contains(said, " hold and cannot be deleted")):
 		return core.ErrLocked
 	case status == http.StatusBadRequest && strings.Contains(said, "doesn't match calculated"): // a checksum
 		return core.ErrDamaged
 	}
-	if k, ok := statuses[status]; ok {
-		return k
-	}
-	if status >= 300 && status < 500 {
-		return core.ErrUnsupported
-	}
-	return core.ErrUnavailable
+	return transport.Kind(status)
 }
 
 // advice is what a person can do, or "".
 func advice(of op, kind core.ErrorKind, said string, answer *googleapi.Error) string {
 	switch {
 	case answer.Code >= 300 && answer.Code < 400:
-		return moved(answer.Header)
+		return transport.Moved(answer.Header, "endpoint")
 	case kind == core.ErrDenied && rights[of] != "" && !strings.Contains(said, "storage."):
 		return "(this needs the right " + rights[of] + ")"
 	case strings.Contains(said, "no user project provided"):
 		return "(give quota_project)"
 	}
 	return ""
-}
-
-// moved says where a redirect points, which is not followed: what was meant for one
-// host is not for another.
-func moved(h http.Header) string {
-	to, err := url.Parse(h.Get("Location"))
-	if err != nil || to.Host == "" {
-		return "(the server points to another place and does not say where: look at endpoint)"
-	}
-	return fmt.Sprintf("(the server points to %s://%s, and redirects are not followed: give the endpoint that is meant)", to.Scheme, to.Host)
 }

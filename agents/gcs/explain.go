@@ -7,8 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
-	"cloud.google.com/go/storage"
+	raw "google.golang.org/api/storage/v1"
 
 	"github.com/offsite-backup/offsite/core"
 )
@@ -40,8 +41,8 @@ func (s *store) Settings(ctx context.Context) ([]core.Finding, error) {
 	if why != "" {
 		f.Verdict, f.Why = core.VerdictNote, "archives go up in one stream, which is slower: "+why
 	}
-	b, err := s.bucket.Attrs(ctx)
-	if err = translate(opBucket, err); errors.Is(err, core.ErrDenied) {
+	b, err := s.settings(ctx)
+	if errors.Is(err, core.ErrDenied) {
 		return []core.Finding{f, {
 			What: "settings", Verdict: core.VerdictNote,
 			Why: "these credentials may not look at the settings of the bucket, and no upload needs to",
@@ -51,25 +52,38 @@ func (s *store) Settings(ctx context.Context) ([]core.Finding, error) {
 	if err != nil {
 		return []core.Finding{f}, err
 	}
+	if kept := softDelete(b); kept > 0 && why == "" {
+		f.Verdict = core.VerdictNote
+		f.Why += fmt.Sprintf(", which are paid for until %v after they are deleted: the bucket has soft delete", kept)
+		f.Do = "to pay for archives alone: switch the bucket's soft delete off, or give upload=session, which is slower"
+	}
 	return []core.Finding{f, versions(b), s.locks(b), s.lifecycle(b)}, nil
 }
 
-func versions(b *storage.BucketAttrs) core.Finding {
+// softDelete is for how long the bucket keeps what is deleted.
+func softDelete(b *raw.Bucket) time.Duration {
+	if b.SoftDeletePolicy == nil {
+		return 0
+	}
+	return seconds(b.SoftDeletePolicy.RetentionDurationSeconds)
+}
+
+func versions(b *raw.Bucket) core.Finding {
 	f := core.Finding{What: "versions", Verdict: core.VerdictOK}
 	switch {
-	case b.VersioningEnabled:
+	case b.Versioning != nil && b.Versioning.Enabled:
 		f.Why = "what is deleted stays in the bucket as an older generation"
-	case b.SoftDeletePolicy != nil && b.SoftDeletePolicy.RetentionDuration > 0:
-		f.Why = fmt.Sprintf("what is deleted can be restored for %v", b.SoftDeletePolicy.RetentionDuration)
+	case softDelete(b) > 0:
+		f.Why = fmt.Sprintf("what is deleted can be restored for %v", softDelete(b))
 	default:
 		f.Verdict, f.Why = core.VerdictNote, "the bucket keeps none: what is deleted is gone"
 	}
 	return f
 }
 
-func (s *store) locks(b *storage.BucketAttrs) core.Finding {
+func (s *store) locks(b *raw.Bucket) core.Finding {
 	f := core.Finding{What: "lock", Verdict: core.VerdictOK}
-	able := b.ObjectRetentionMode == "Enabled"
+	able := b.ObjectRetention != nil && b.ObjectRetention.Mode == "Enabled"
 	switch {
 	case s.config.Lock != "" && !able:
 		f.Verdict, f.Why = core.VerdictFailed, "the bucket has no object retention, so it refuses what is to be locked"
@@ -86,10 +100,13 @@ func (s *store) locks(b *storage.BucketAttrs) core.Finding {
 	return f
 }
 
-func (s *store) lifecycle(b *storage.BucketAttrs) core.Finding {
+func (s *store) lifecycle(b *raw.Bucket) core.Finding {
 	f := core.Finding{What: "lifecycle", Verdict: core.VerdictOK, Why: "nothing removes backups"}
-	for i, rule := range b.Lifecycle.Rules {
-		if rule.Action.Type == storage.DeleteAction && s.concerns(rule.Condition) {
+	if b.Lifecycle == nil {
+		return f
+	}
+	for i, rule := range b.Lifecycle.Rule {
+		if rule.Action != nil && rule.Action.Type == "Delete" && s.concerns(rule.Condition) {
 			f.Verdict, f.Why = core.VerdictWarning, fmt.Sprintf("rule %d of the bucket's lifecycle removes them", i+1)
 			f.Do = "change that lifecycle of the bucket, or take another prefix"
 		}
@@ -98,8 +115,11 @@ func (s *store) lifecycle(b *storage.BucketAttrs) core.Finding {
 }
 
 // concerns says whether a rule may be about archives or metadata that are live.
-func (s *store) concerns(c storage.LifecycleCondition) bool {
-	if c.Liveness == storage.Archived || c.NumNewerVersions > 0 || c.DaysSinceNoncurrentTime > 0 || !c.NoncurrentTimeBefore.IsZero() {
+func (s *store) concerns(c *raw.BucketLifecycleRuleCondition) bool {
+	if c == nil {
+		return true
+	}
+	if c.IsLive != nil && !*c.IsLive || c.NumNewerVersions > 0 || c.DaysSinceNoncurrentTime > 0 || c.NoncurrentTimeBefore != "" {
 		return false
 	}
 	meets := func(prefix string) bool {

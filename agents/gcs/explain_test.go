@@ -57,7 +57,8 @@ func TestSettings(t *testing.T) {
 	}{
 		"a plain bucket":            {fakegcs.Bucket{}, "", map[string]string{"versions": "note"}},
 		"versions":                  {fakegcs.Bucket{Versioning: true}, "", nil},
-		"soft delete":               {fakegcs.Bucket{SoftDelete: 7 * 24 * time.Hour}, "", nil},
+		"soft delete":               {fakegcs.Bucket{SoftDelete: 7 * 24 * time.Hour}, "", map[string]string{"upload": "note"}},
+		"soft delete of no parts":   {fakegcs.Bucket{SoftDelete: 7 * 24 * time.Hour}, "upload=session", map[string]string{"upload": "note"}},
 		"a lock that is not used":   {fakegcs.Bucket{Versioning: true, ObjectRetention: true}, "", map[string]string{"lock": "note"}},
 		"a lock":                    {fakegcs.Bucket{Versioning: true, ObjectRetention: true}, "lock=locked&lock_for=1d", nil},
 		"a lock that there is not":  {fakegcs.Bucket{Versioning: true}, "lock=locked&lock_for=1d", map[string]string{"lock": "failed"}},

@@ -25,7 +25,8 @@ type identity struct {
 	options credentials.DetectOptions
 	turn    turn
 	found   *auth.Credentials
-	had     bool // whether there was a token already
+	had     bool   // whether there was a token already
+	project string // of the first token, and of those after it
 }
 
 // newIdentity answers ErrInvalid where a file is named that holds no credentials.
@@ -89,14 +90,14 @@ func (i *identity) token(ctx context.Context) (t *auth.Token, project string, er
 			return nil, "", core.Errorf(core.ErrUnauthenticated, "no credentials: set GOOGLE_APPLICATION_CREDENTIALS, sign in with gcloud auth application-default login, or name a file by credentials: %w", err)
 		}
 	}
-	if t, err = i.found.Token(ctx); err == nil {
-		i.had = true
-		project, err = i.found.QuotaProjectID(ctx)
+	if t, err = i.found.Token(ctx); err == nil && !i.had {
+		i.project, err = i.found.QuotaProjectID(ctx)
+		i.had = err == nil
 	}
 	if err != nil {
 		return nil, "", i.refused(err)
 	}
-	return t, project, nil
+	return t, i.project, nil
 }
 
 // refused says why there is no token. That the issuer does not know the credentials does

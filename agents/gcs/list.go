@@ -89,7 +89,7 @@ func (s *store) listPage(ctx context.Context, full, from, token string, most int
 		return nil, err
 	}
 	p := new(page)
-	if err := s.do(s.signed, opList, q, p); err != nil {
+	if _, err := s.do(opList, q, p); err != nil {
 		return nil, err
 	}
 	if p.Kind != "storage#objects" {

@@ -2,6 +2,8 @@ package gcs
 
 import (
 	"errors"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +113,52 @@ func TestLockWithoutRetention(t *testing.T) {
 	if got := server.Names(bucket.Name, ""); len(got) > 0 {
 		t.Errorf("stored all the same: %q", got)
 	}
+}
+
+// A server that passes over the lock, or stored other bytes than it was sent, keeps
+// nothing that could be taken for a backup.
+func TestStoredOtherwise(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{ObjectRetention: true})
+	for options, test := range map[string]struct {
+		ask, answer *strings.Replacer
+		want        core.ErrorKind
+	}{
+		"lock=locked&lock_for=1h": {strings.NewReplacer(`"retention":`, `"unknown":`), strings.NewReplacer(), core.ErrUnsupported},
+		"storage_class=STANDARD":  {strings.NewReplacer(), strings.NewReplacer(`"crc32c":"`, `"crc32c":"AAAAAA==","unknown":"`), core.ErrDamaged},
+	} {
+		for _, upload := range []string{uploadParts, uploadSession} {
+			for _, size := range []int{1000, minPart + 1000} {
+				rt := prove.RoundTripper(func(q *http.Request) (*http.Response, error) {
+					query := q.URL.Query()
+					if q.Body != nil {
+						q = q.Clone(q.Context())
+						q.Body, q.ContentLength = rewritten(t, q.Body, test.ask)
+					}
+					r, err := http.DefaultTransport.RoundTrip(q)
+					if err == nil && q.Method != http.MethodGet && !strings.Contains(query.Get("name"), "/tmp/") && q.URL.Path != "/token" {
+						r.Body, r.ContentLength = rewritten(t, r.Body, test.answer)
+					}
+					return r, err
+				})
+				c := configured(t, bucket.Name, on(server, options+"&upload="+upload))
+				_, err := prove.Upload(t, prove.Open(t, c, core.Env{Transport: rt, StateDir: t.TempDir()}), prove.Noise(size))
+				prove.Kind(t, options, err, test.want)
+				if left := server.Names(bucket.Name, ""); len(left) > 0 {
+					t.Errorf("%s: of %d bytes by %s left are %q", options, size, upload, left)
+				}
+			}
+		}
+	}
+}
+
+func rewritten(t *testing.T, body io.ReadCloser, by *strings.Replacer) (io.ReadCloser, int64) {
+	doc, err := io.ReadAll(body)
+	if err = errors.Join(err, body.Close()); err != nil {
+		t.Error(err)
+	}
+	text := by.Replace(string(doc))
+	return io.NopCloser(strings.NewReader(text)), int64(len(text))
 }
 
 // A bucket with versions keeps none of parts.

@@ -168,8 +168,12 @@ func (m *composite) Put(ctx context.Context, p object.Part, body *io.SectionRead
 	}
 	_, err = m.insert(ctx, o, body)
 	if errors.Is(err, core.ErrExists) || errors.Is(err, core.ErrDenied) { // as who may not replace it
-		if attrs, e := m.look(ctx, key); e == nil && attrs.Size == p.Size && crc32c(attrs.CRC32C) == crc {
+		attrs, e := m.look(ctx, key)
+		switch {
+		case e == nil && attrs.Size == p.Size && crc32c(attrs.CRC32C) == crc:
 			return nil
+		case e != nil && errors.Is(err, core.ErrExists):
+			return e // whoever had it there has committed the archive since, and removed it
 		}
 	}
 	return err
@@ -200,11 +204,12 @@ func (m *composite) Commit(ctx context.Context, parts []object.Part) (object.Obj
 		}
 	}
 	all := whole(level)
-	o, err := m.compose(ctx, m.resource(m.key, m.token, all.sum, all.crc), level)
+	asked := m.resource(m.key, m.token, all.sum, all.crc)
+	o, err := m.compose(ctx, asked, level)
 	if err != nil {
 		return object.Object{}, err
 	}
-	return m.object(m.key, o)
+	return m.made(ctx, asked, o)
 }
 
 // held are the pieces by what a commit knows of them: parts by their slots, what is
@@ -284,22 +289,25 @@ func (m *composite) compose(ctx context.Context, o *raw.Object, of []piece) (*ra
 }
 
 // Abort deletes parts by their generations: so no older ones stay in a bucket that keeps
-// those.
+// those. Parts that are protected say that no more of them should be made.
 func (m *composite) Abort(ctx context.Context) error {
 	pieces, err := m.pieces(ctx)
 	if err != nil {
 		return err
 	}
-	each, ctx := errgroup.WithContext(ctx)
+	each, inner := errgroup.WithContext(ctx)
 	each.SetLimit(m.config.workers())
 	for _, p := range pieces {
 		each.Go(func() error {
-			err := translate(opDelete, m.at(m.dir()+p.name).Generation(p.generation).Delete(ctx))
+			err := translate(opDelete, m.at(m.dir()+p.name).Generation(p.generation).Delete(inner))
 			if errors.Is(err, core.ErrNotFound) {
 				return nil
 			}
 			return err
 		})
 	}
-	return each.Wait()
+	if err = each.Wait(); errors.Is(err, core.ErrLocked) {
+		err = errors.Join(err, m.askAgain(ctx))
+	}
+	return err
 }

@@ -4,15 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,13 +19,12 @@ import (
 
 // A record is what a session needs to be gone on with by another process: where it is,
 // which is a secret, and what was sent in which order, each part written down before its
-// first byte goes. Without a state folder it lives as long as the upload.
+// first byte goes. Without a state folder it is its upload's alone.
 type record struct {
 	recordHead
 	lines []line
-	file  string // "" where there is none
-	busy  bool   // whether another upload has it
-	lock  *flock.Flock
+	file  string       // "" where there is none
+	lock  *flock.Flock // nil where there is no file
 }
 
 type recordHead struct {
@@ -40,7 +35,8 @@ type recordHead struct {
 	Target  string    `json:"target"` // path and query of the session's URL
 }
 
-// A line is a part that was begun.
+// A line is a part that was begun. It ends those of its index and above that stand
+// before it: of them, the server has nothing.
 type line struct {
 	Index int        `json:"index"`
 	Size  int64      `json:"size"`
@@ -50,37 +46,28 @@ type line struct {
 
 func (s *store) recordDir() string { return filepath.Join(s.env.StateDir, "gcs-sessions") }
 
-// newRecord writes down a session that has begun. It is this upload's as long as ctx
-// lives, which is that of the upload.
-func (s *store) newRecord(ctx context.Context, head recordHead) (*record, error) {
+// recordAt is the record in a file, of which nothing is read yet.
+func recordAt(file string) *record {
+	return &record{file: file, lock: flock.New(file+".lock", flock.SetPermissions(0o600))}
+}
+
+// newRecord writes down a session that has begun.
+func (s *store) newRecord(head recordHead) (*record, error) {
 	head.Place = s.config.Place()
-	r := &record{recordHead: head}
 	if s.env.StateDir == "" {
-		return r, nil
+		s.begun.Store(head.Token, head)
+		return &record{recordHead: head}, nil
 	}
 	if err := os.MkdirAll(s.recordDir(), 0o700); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(head.Place + "\x00" + head.Key + "\x00" + head.Token))
-	r.file = filepath.Join(s.recordDir(), hex.EncodeToString(sum[:8]))
+	r := recordAt(filepath.Join(s.recordDir(), head.Token))
+	r.recordHead = head
 	doc, err := json.Marshal(head)
 	if err == nil {
-		err = os.WriteFile(r.file, append(doc, '\n'), 0o600)
-	}
-	if err == nil {
-		err = r.claim(ctx)
+		err = os.WriteFile(r.file, doc, 0o600)
 	}
 	return r, err
-}
-
-// claim makes a record this upload's, unless another has it.
-func (r *record) claim(ctx context.Context) error {
-	r.lock = flock.New(r.file+".lock", flock.SetPermissions(0o600))
-	ok, err := r.lock.TryLock()
-	if r.busy = !ok; ok {
-		context.AfterFunc(ctx, func() { _ = r.lock.Unlock() }) // it ends with the process anyway
-	}
-	return err
 }
 
 // add writes down a part that is about to be sent. begun says that the server has bytes
@@ -92,69 +79,58 @@ func (r *record) add(l line, begun bool) error {
 	if begun || l.Index > len(r.lines) {
 		return core.Errorf(core.ErrChanged, "the source gives other bytes than when part %d was begun", l.Index)
 	}
-	r.lines = append(slices.Clip(r.lines[:l.Index]), l)
-	return r.save()
-}
-
-// save writes the record anew, so that what a crash leaves is the one or the other.
-func (r *record) save() error {
+	r.lines = append(r.lines[:l.Index], l)
 	if r.file == "" {
 		return nil
 	}
-	var doc bytes.Buffer
-	to := json.NewEncoder(&doc)
-	err := to.Encode(r.recordHead)
-	for _, l := range r.lines {
-		err = errors.Join(err, to.Encode(l))
+	doc, err := json.Marshal(l)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.WriteFile(r.file+".new", doc.Bytes(), 0o600)
+	f, err := os.OpenFile(r.file, os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return core.Errorf(core.ErrNotFound, "the session has ended: %w", err)
 	}
-	if err == nil {
-		err = os.Rename(r.file+".new", r.file)
+	if err != nil {
+		return err
 	}
-	return err
+	_, err = f.Write(append([]byte{'\n'}, doc...)) // which ends what a crash cut off
+	return errors.Join(err, f.Close())
 }
 
 // forget removes it. What cannot be removed is found to be over the next time.
-func (r *record) forget() {
+func (s *store) forget(r *record) {
+	s.begun.Delete(r.Token)
 	if r.file != "" {
 		_ = os.Remove(r.file)
-		if r.lock != nil {
-			_ = r.lock.Unlock()
-		}
+		_ = r.lock.Unlock()
 		_ = os.Remove(r.file + ".lock")
 	}
 }
 
-// records yields those of this place, of keys that begin with prefix.
-func (s *store) records(ctx context.Context, prefix string) iter.Seq2[*record, error] {
-	return func(yield func(*record, error) bool) {
-		if s.env.StateDir == "" {
-			return
-		}
-		entries, err := os.ReadDir(s.recordDir())
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			yield(nil, err)
-			return
-		}
-		for _, e := range entries {
-			if filepath.Ext(e.Name()) != "" {
-				continue
+// records are those of this place, of keys that begin with prefix.
+func (s *store) records(prefix string) (all []*record, err error) {
+	ours := func(h recordHead) bool { return h.Place == s.config.Place() && strings.HasPrefix(h.Key, prefix) }
+	if s.env.StateDir == "" {
+		s.begun.Range(func(_, v any) bool {
+			if head := v.(recordHead); ours(head) {
+				all = append(all, &record{recordHead: head})
 			}
-			r := &record{file: filepath.Join(s.recordDir(), e.Name())}
-			if r.load() != nil || r.Place != s.config.Place() || !strings.HasPrefix(r.Key, prefix) {
-				continue // another's, or none: the upload begins anew
-			}
-			err := r.claim(ctx)
-			if err == nil && r.load() != nil { // it may have grown before it was ours, or ended
-				continue
-			}
-			if !yield(r, err) {
-				return
-			}
+			return true
+		})
+		return all, nil
+	}
+	entries, err := os.ReadDir(s.recordDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		r := recordAt(filepath.Join(s.recordDir(), e.Name()))
+		if filepath.Ext(e.Name()) == "" && r.load() == nil && ours(r.recordHead) { // else another's, or none
+			all = append(all, r)
 		}
 	}
+	return all, nil
 }
 
 // load reads the head and the lines that are whole.
@@ -171,10 +147,47 @@ func (r *record) load() error {
 	r.lines = nil
 	for in.Scan() {
 		var l line
-		if err := json.Unmarshal(in.Bytes(), &l); err != nil || l.Index != len(r.lines) {
-			break
+		if json.Unmarshal(in.Bytes(), &l) == nil && l.Index >= 0 && l.Index <= len(r.lines) {
+			r.lines = append(r.lines[:l.Index], l)
 		}
-		r.lines = append(r.lines, l)
+	}
+	return nil
+}
+
+var errBusy = core.Errorf(core.ErrNotFound, "another upload has this session")
+
+// free answers errBusy where an upload has the record.
+func (r *record) free() error {
+	if err := r.hold((*flock.Flock).TryRLock); err != nil {
+		return err
+	}
+	return r.lock.Unlock()
+}
+
+// claim makes a record an upload's, which lives as long as ctx.
+func (r *record) claim(ctx context.Context) error {
+	if err := r.hold((*flock.Flock).TryLock); err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { _ = r.lock.Unlock() }) // it ends with the process anyway
+	return nil
+}
+
+// hold locks a record and reads what it has become meanwhile. One that was forgotten is
+// ErrNotFound.
+func (r *record) hold(try func(*flock.Flock) (bool, error)) error {
+	if r.lock == nil {
+		return errBusy
+	}
+	if ok, err := try(r.lock); err != nil {
+		return err
+	} else if !ok {
+		return errBusy
+	}
+	if err := r.load(); err != nil {
+		_ = r.lock.Unlock()
+		_ = os.Remove(r.file + ".lock")
+		return core.Errorf(core.ErrNotFound, "the session is through: %w", err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -35,7 +36,9 @@ func TestInSession(t *testing.T) {
 		"no right to delete":          {"", fakegcs.Bucket{}, []string{"storage.objects.delete"}, true},
 		"no right to delete or look":  {"", fakegcs.Bucket{}, []string{"storage.objects.delete", "storage.buckets.get"}, true},
 		"no right to look":            {"", fakegcs.Bucket{Retention: time.Hour}, []string{"storage.buckets.get"}, false},
+		"no right to look or list":    {"", fakegcs.Bucket{}, []string{"storage.buckets.get", "storage.objects.list"}, false},
 		"retention":                   {"", fakegcs.Bucket{Retention: time.Hour}, nil, true},
+		"retention, no right to more": {"", fakegcs.Bucket{Retention: time.Hour}, []string{"storage.buckets.getIamPolicy"}, true},
 		"holds":                       {"", fakegcs.Bucket{EventBasedHold: true}, nil, true},
 		"a colder bucket":             {"", fakegcs.Bucket{StorageClass: "NEARLINE"}, nil, true},
 		"a colder class":              {"storage_class=COLDLINE", fakegcs.Bucket{}, nil, true},
@@ -79,8 +82,7 @@ func sessioned(t *testing.T, server *emulator.FakeGCS, bucket, state string, rt 
 	return driver(t, configured(t, bucket, on(server, "upload=session")), core.Env{StateDir: state, Transport: rt})
 }
 
-// Whatever its size, an archive is there when its session ends, and not before. Parts
-// may come in any order.
+// Whatever its size, an archive is there when its session ends, and not before.
 func TestSessionSizes(t *testing.T) {
 	server := fake.Get(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
@@ -93,7 +95,7 @@ func TestSessionSizes(t *testing.T) {
 		}
 		body := prove.Noise(size)
 		parts := partsOf(body, quantum)
-		if err := send(t.Context(), m, body, backward(parts)); err != nil {
+		if err := send(t.Context(), m, body, parts); err != nil {
 			t.Fatal(err)
 		}
 		_, err = s.Stat(t.Context(), key)
@@ -106,12 +108,6 @@ func TestSessionSizes(t *testing.T) {
 			t.Errorf("%d bytes: %d others, %v", size, len(got), err)
 		}
 	}
-}
-
-func backward(parts []object.Part) []object.Part {
-	parts = slices.Clone(parts)
-	slices.Reverse(parts)
-	return parts
 }
 
 // An upload whose process ended goes on where the server stands, and writes down nothing
@@ -178,8 +174,8 @@ func TestSessionResumes(t *testing.T) {
 	asked, _ := rec.seen()
 	for _, q := range asked {
 		sent += max(0, q.ContentLength)
-		if q.Method == http.MethodPut && q.Header.Get("Authorization") != "" {
-			t.Errorf("%s has a token: a session needs none", q.Header.Get("Content-Range"))
+		if q.Header.Get("Authorization") == "" {
+			t.Errorf("%s %s has no token, which the project that pays is for", q.Method, q.Header.Get("Content-Range"))
 		}
 	}
 	if most := int64(len(body) - 5*quantum); sent > most {
@@ -243,7 +239,7 @@ func TestSessionThatIsNoUse(t *testing.T) {
 		want  core.ErrorKind // of its parts
 		parts int
 	}{
-		"it was cancelled":       {func(t *testing.T, m *session) { cancelled(t, m) }, core.ErrNotFound, 0},
+		"it was cancelled":       {aborted, core.ErrNotFound, 0},
 		"nobody knows its bytes": {func(t *testing.T, m *session) { m.record.lines = m.record.lines[:1] }, "", 0},
 		"nothing happened":       {func(*testing.T, *session) {}, "", 2},
 	} {
@@ -268,12 +264,13 @@ func TestSessionThatIsNoUse(t *testing.T) {
 	}
 }
 
-func cancelled(t *testing.T, m *session) {
+func aborted(t *testing.T, m *session) {
 	t.Helper()
 	if err := m.Abort(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	prove.Kind(t, "a part of it", m.Put(t.Context(), object.Part{Index: m.next, Offset: m.stored, Size: 1, CRC64: prove.Sum([]byte("x"))}, prove.Section([]byte("x"))), "")
+	err := m.Put(t.Context(), object.Part{Index: 2, Offset: m.stored, Size: 1, CRC64: prove.Sum([]byte("x"))}, prove.Section([]byte("x")))
+	prove.Kind(t, "a part of it", err, core.ErrNotFound)
 }
 
 // A part that was begun with other bytes ends the upload; bytes that arrived as others
@@ -293,9 +290,9 @@ func TestSessionOfOtherBytes(t *testing.T) {
 		}
 		return m.(*session)
 	}
-	half := begun(proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.ResetUp(quantum + 1)}))
+	half := begun(proxied(t, server, &fault.Rule{Match: chunks, Fault: fault.Lost()}))
 	whole := object.Part{Size: int64(len(body)), CRC64: prove.Sum(body)}
-	prove.Kind(t, "a part that breaks off", half.Put(t.Context(), whole, prove.Section(body)), core.ErrUnavailable)
+	prove.Kind(t, "a part whose answer is lost", half.Put(t.Context(), whole, prove.Section(body)), core.ErrUnavailable)
 	other := slices.Clone(body)
 	other[len(other)-1]++
 	whole.CRC64 = prove.Sum(other)
@@ -382,5 +379,222 @@ func TestSessionGoesWhereItWasSent(t *testing.T) {
 		if !slices.Equal(asked, []string{"gcs.example", "gcs.example", "gcs.example", "gcs.example"}) {
 			t.Errorf("asked were %q", asked)
 		}
+	}
+}
+
+// A session that is refused for what it is no fault of is there for a later upload,
+// which sends what is missing. One that has ended is forgotten, and one that is given up
+// is cancelled.
+func TestSessionThatIsRefused(t *testing.T) {
+	server := fake.Get(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	file := filepath.Join(t.TempDir(), "archive.tar.zst")
+	if err := os.WriteFile(file, prove.Noise(4*minPart), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := map[core.ErrorKind]bool{}
+	for i, r := range refusals {
+		if r.want.Temporary() || r.status < 400 || done[r.want] {
+			continue
+		}
+		done[r.want] = true
+		json := http.Header{"Content-Type": {"application/json"}}
+		rule := &fault.Rule{Match: chunks, Skip: 2, Fault: fault.Answer(r.status, json, errorBody(r.status, r.reason, r.message))}
+		c := configured(t, bucket.Name, on(server, "upload=session"))
+		c.Prefix, c.Endpoint = fmt.Sprint("refusal-", i), proxied(t, server, rule)
+		rec := &recorder{next: http.DefaultTransport}
+		a := prove.Open(t, c, core.Env{StateDir: t.TempDir(), Transport: rec})
+		what := fmt.Sprint(r.status, " ", r.reason)
+		b := core.Backup{ID: core.ID("20261123T045900Z-" + someToken[:13]), Job: "app"}
+		_, err := core.Upload(t.Context(), a, file, b)
+		again := errors.Is(err, core.ErrNotFound) || err == nil // it began anew by itself
+		if !again {
+			prove.Kind(t, what, err, r.want)
+		}
+		stays := slices.Contains([]core.ErrorKind{core.ErrDenied, core.ErrUnauthenticated, core.ErrNoSpace, core.ErrNoPlace}, r.want)
+		if left := server.Sessions(bucket.Name, c.Prefix+"/"); (len(left) > 0) != stays && !again {
+			t.Errorf("%s: sessions for %q are left", what, left)
+		}
+		before, _ := rec.seen()
+		if _, err := core.Upload(t.Context(), a, file, b); err != nil {
+			t.Errorf("%s: a later upload: %v", what, err)
+		}
+		after, _ := rec.seen()
+		sent := int64(0)
+		for _, q := range after[len(before):] {
+			if q.Method == http.MethodPut {
+				sent += q.ContentLength
+			}
+		}
+		if stays && sent != 2*minPart {
+			t.Errorf("%s: %d bytes were sent, where %d were missing", what, sent, 2*minPart)
+		}
+		if left := server.Sessions(bucket.Name, c.Prefix+"/"); len(left) > 0 {
+			t.Errorf("%s: sessions for %q are left at last", what, left)
+		}
+	}
+}
+
+// An upload that begins anew cancels the session that was of no use, and forgets it.
+func TestSessionOfAnotherSource(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	state := t.TempDir()
+	before, end := context.WithCancel(t.Context())
+	b := core.Backup{ID: core.ID("20261123T045900Z-" + someToken[:13]), Job: "app"}
+	m, err := sessioned(t, server, bucket.Name, state, nil).Begin(before, "data/"+string(b.ID)+".tar.zst", someToken)
+	other := prove.Noise(2 * minPart)
+	if err == nil {
+		err = send(before, m, other[:minPart], partsOf(other[:minPart], minPart))
+	}
+	end()
+	file := filepath.Join(t.TempDir(), "archive.tar.zst")
+	if err == nil {
+		err = os.WriteFile(file, other[1:], 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, log := said(t)
+	env.StateDir = state
+	if _, err := core.Upload(t.Context(), prove.Open(t, configured(t, bucket.Name, on(server, "upload=session")), env), file, b); err != nil {
+		t.Fatal(err)
+	}
+	if left := append(files(t, state+"/gcs-sessions"), server.Sessions(bucket.Name, "")...); len(left) > 0 {
+		t.Errorf("left are %q; said was %s", left, log)
+	}
+}
+
+// Who looks at sessions takes none from an upload that goes on with one.
+func TestSessionThatIsLookedAt(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	state := t.TempDir()
+	body := prove.Noise(2 * quantum)
+	before, end := context.WithCancel(t.Context())
+	m, err := sessioned(t, server, bucket.Name, state, nil).Begin(before, "data/x.tar", someToken)
+	if err == nil {
+		err = send(before, m, body[:quantum], partsOf(body[:quantum], quantum))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+	found := func() object.Multipart {
+		for m, err := range sessioned(t, server, bucket.Name, state, nil).Multiparts(t.Context(), "") {
+			if err == nil {
+				return m
+			}
+			t.Error(err)
+		}
+		t.Fatal("no session is found")
+		return nil
+	}
+	looking, going := found(), found()
+	have := func(m object.Multipart) (parts []object.Part) {
+		for until := time.Now().Add(20 * time.Second); ; { // what the context's end frees is free soon
+			if parts, err = m.Parts(t.Context()); err == nil || time.Now().After(until) {
+				return parts
+			}
+		}
+	}
+	if a, b := have(looking), have(going); len(a) != 1 || len(b) != 1 {
+		t.Fatalf("parts are %+v and %+v, %v", a, b, err)
+	}
+	parts := partsOf(body, quantum)
+	if err := send(t.Context(), going, body, parts[1:]); err != nil {
+		t.Fatal(err)
+	}
+	_, err = looking.Parts(t.Context())
+	prove.Kind(t, "a look at what goes on", err, core.ErrNotFound)
+	prove.Kind(t, "a part of what goes on", looking.Put(t.Context(), parts[1], prove.Section(body[quantum:])), core.ErrNotFound)
+	if err := looking.Abort(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if o, err := going.Commit(t.Context(), parts); err != nil || o.Size != int64(len(body)) {
+		t.Errorf("stored as %+v, %v", o, err)
+	}
+	if left := files(t, state); len(left) > 0 {
+		t.Errorf("left are %q", left)
+	}
+}
+
+// Bytes that a server took, without a word of it, are not missing.
+func TestSessionWhoseLastAnswerIsLost(t *testing.T) {
+	body := prove.Noise(quantum + 10)
+	parts := partsOf(body, len(body))
+	crc, err := sumOf(prove.Section(body), parts[0].CRC64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for taken, want := range map[int]string{quantum: "bytes 262144-262153/262154", quantum + 4: "bytes 262148-262153/262154", len(body): "bytes */262154"} {
+		has, last := 0, ""
+		s := saying(t, func(q *http.Request) (*http.Response, error) {
+			span := q.Header.Get("Content-Range")
+			r := refuse(q, http.StatusPermanentRedirect, "", "")
+			switch {
+			case q.Method == http.MethodPost:
+				r = refuse(q, http.StatusOK, "", "")
+				r.Header.Set("Location", "/upload?upload_id=x")
+			case strings.HasSuffix(span, "/262154") && has == quantum && last == "":
+				has, last = taken, span
+				return nil, errors.New("the line is cut")
+			case strings.HasSuffix(span, "/262154"):
+				last = span
+				r = refuse(q, http.StatusOK, "", "")
+				r.Body = io.NopCloser(strings.NewReader(fmt.Sprintf(`{"name":"app/data/x","generation":"1","updated":"2026-11-23T00:00:00Z","size":"262154","crc32c":%q}`, crc)))
+				return r, nil
+			case span != "bytes */*":
+				has = quantum
+			}
+			r.Header.Set("Range", fmt.Sprintf("bytes=0-%d", has-1))
+			return r, nil
+		})
+		s.config.Upload = uploadSession
+		m, err := s.Begin(t.Context(), "data/x", someToken)
+		if err == nil {
+			err = send(t.Context(), m, body, parts)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = m.Commit(t.Context(), parts)
+		prove.Kind(t, "a commit whose answer is lost", err, core.ErrUnavailable)
+		if o, err := m.Commit(t.Context(), parts); err != nil || o.Size != int64(len(body)) || last != want {
+			t.Errorf("after %d bytes: stored as %+v, %v, by %q; want %q", taken, o, err, last, want)
+		}
+	}
+}
+
+// Without a state folder a session is found by who began it, and nobody goes on with it.
+func TestSessionWithoutState(t *testing.T) {
+	server := started(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	a := prove.Open(t, configured(t, bucket.Name, on(server, "upload=session")), core.Env{})
+	prove.Found(t, prove.Examined(t, a), map[string]string{"upload": "note", "versions": "note"})
+	if left := server.Sessions(bucket.Name, ""); len(left) > 0 {
+		t.Errorf("left are sessions for %q", left)
+	}
+}
+
+// Where the bucket may not be looked at, parts that it keeps say that no more should be
+// made.
+func TestSessionAfterPartsThatStay(t *testing.T) {
+	for what, like := range map[string]fakegcs.Bucket{"retention": {Retention: time.Hour}, "holds": {EventBasedHold: true}} {
+		t.Run(what, func(t *testing.T) {
+			server := started(t)
+			bucket := newBucket(t, server, like)
+			server.Deny("storage.buckets.get")
+			c := configured(t, bucket.Name, on(server, ""))
+			body := prove.Noise(2 * minPart)
+			a := prove.Open(t, c, core.Env{})
+			for range 2 {
+				prove.Uploaded(t, a, body)
+			}
+			prove.Uploaded(t, prove.Open(t, c, core.Env{}), body)
+			if n := len(server.Names(bucket.Name, "app/tmp/")); n != 2 {
+				t.Errorf("%d parts stay, want those of the first upload", n)
+			}
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,7 +45,7 @@ const (
 )
 
 // fields are those of an object that are asked for.
-const fields = "kind,name,size,generation,updated,timeCreated,metadata,crc32c"
+const fields = "kind,name,size,generation,updated,timeCreated,metadata,crc32c,retention"
 
 // A store is one prefix of one bucket.
 type store struct {
@@ -56,7 +57,8 @@ type store struct {
 	found  atomic.Bool // whether the bucket is known to be there
 
 	asking  turn
-	session *bool // whether archives go up in one session; nil: not known yet
+	session *bool    // whether archives go up in one session; nil: not known yet
+	begun   sync.Map // sessions by their tokens, where there is no state folder
 }
 
 var (
@@ -97,11 +99,30 @@ func (s *store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 	if err != nil {
 		return object.Object{}, err
 	}
-	o, err := s.insert(ctx, s.resource(key, "", sum, crc), body)
+	asked := s.resource(key, "", sum, crc)
+	o, err := s.insert(ctx, asked, body)
 	if err != nil {
 		return object.Object{}, err
 	}
-	return s.object(key, o)
+	return s.made(ctx, asked, o)
+}
+
+// made is an object as it was stored. One that is not what was asked for is removed: who
+// looks for it is not to take it for one that is.
+func (s *store) made(ctx context.Context, asked, o *raw.Object) (object.Object, error) {
+	made, err := s.object(strings.TrimPrefix(asked.Name, s.prefix), o)
+	if err != nil {
+		return object.Object{}, err
+	}
+	switch {
+	case o.Crc32c != asked.Crc32c:
+		err = core.Errorf(core.ErrDamaged, "%s was stored with CRC32C %q, and sent with %q", made.Key, o.Crc32c, asked.Crc32c)
+	case asked.Retention != nil && (o.Retention == nil || !strings.EqualFold(o.Retention.Mode, asked.Retention.Mode)):
+		err = core.Errorf(core.ErrUnsupported, "%s was stored without the lock that was asked for: the server passes over object retention", made.Key)
+	default:
+		return made, nil
+	}
+	return object.Object{}, errors.Join(err, translate(opDelete, s.at(made.Key).Generation(o.Generation).Delete(ctx)))
 }
 
 // resource is what an object is to be like. Only archives are worth a cheaper class. What
@@ -157,20 +178,21 @@ func (s *store) insert(ctx context.Context, o *raw.Object, body *io.SectionReade
 	q.ContentLength = int64(head.Len()) + body.Size() + int64(len(tail))
 	q.Header.Set("Content-Type", "multipart/related; boundary="+parts.Boundary())
 	made := new(raw.Object)
-	return made, s.do(s.signed, opInsert, q, made)
+	_, err = s.do(opInsert, q, made)
+	return made, err
 }
 
-// do makes a request and reads an answer of JSON.
-func (s *store) do(by *http.Client, of op, q *http.Request, into any) error {
-	r, err := by.Do(q)
+// do makes a request and reads an answer of JSON, unless there is none or into is nil.
+func (s *store) do(of op, q *http.Request, into any) (http.Header, error) {
+	r, err := s.http.Do(q)
 	if err != nil {
-		return translate(of, err)
+		return nil, translate(of, err)
 	}
 	defer r.Body.Close()
-	if err := googleapi.CheckResponse(r); err != nil {
-		return translate(of, err)
+	if err = googleapi.CheckResponse(r); err == nil && into != nil && r.StatusCode != http.StatusNoContent {
+		err = json.NewDecoder(r.Body).Decode(into)
 	}
-	return translate(of, json.NewDecoder(r.Body).Decode(into))
+	return r.Header, translate(of, err)
 }
 
 // object is what the server says of an object.
@@ -262,7 +284,7 @@ func (s *store) Range(ctx context.Context, o object.Object, off, n int64) (io.Re
 		_ = r.Body.Close()
 		return nil, err
 	}
-	return &body{r.Body, n}, nil
+	return &transport.Body{ReadCloser: r.Body, Left: n, Translate: func(err error) error { return translate(opGet, err) }}, nil
 }
 
 // fits compares what a server sends with what it was asked for.
@@ -275,22 +297,4 @@ func fits(r *http.Response, o object.Object, off, n int64) error {
 		return core.Errorf(core.ErrUnavailable, "asked for %q, the server sent %q", want, got)
 	}
 	return nil
-}
-
-// A body is what a server sends, which may end early in more ways than one.
-type body struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
-	if err == io.EOF && b.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil && err != io.EOF {
-		err = translate(opGet, err)
-	}
-	return n, err
 }

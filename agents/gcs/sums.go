@@ -45,29 +45,5 @@ func parseCRC32C(text string) (crc32c, bool) {
 
 // then is the checksum of two pieces in a row, of which the second has n bytes.
 func (c crc32c) then(next crc32c, n int64) crc32c {
-	return timesModPoly(powerOfX8(uint64(n)), c) ^ next
-}
-
-// timesModPoly multiplies two polynomials modulo that of CRC32C. They are reflected:
-// the highest bit is the coefficient of x^0.
-func timesModPoly(a, b crc32c) (p crc32c) {
-	for ; a != 0; a <<= 1 {
-		if a>>31 != 0 {
-			p ^= b
-		}
-		b = b>>1 ^ crc32.Castagnoli&-(b&1)
-	}
-	return p
-}
-
-// powerOfX8 is x^8n modulo the polynomial.
-func powerOfX8(n uint64) crc32c {
-	p, square := crc32c(1)<<31, crc32c(1)<<(31-8)
-	for ; n != 0; n >>= 1 {
-		if n&1 != 0 {
-			p = timesModPoly(square, p)
-		}
-		square = timesModPoly(square, square)
-	}
-	return p
+	return core.JoinCRC(crc32.Castagnoli, c, next, n)
 }

@@ -98,6 +98,56 @@ func TestExamineDenied(t *testing.T) {
 	})
 }
 
+// Directories of backups that are another user's, where only that of what is in the
+// making is one's own.
+func TestExamineDirectories(t *testing.T) {
+	for _, theirs := range []string{"data", "meta"} {
+		dir := t.TempDir()
+		for path, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o755, dir: 0o755} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"tmp", "data", "meta"} {
+			name = filepath.Join(dir, name)
+			if err := os.Mkdir(name, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(name, 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+		full := filepath.Join(dir, theirs)
+		asNobody(t, func() {
+			prove.Found(t, examined(t, &Config{Dir: dir}), map[string]string{"space": string(room(t, dir))})
+		})
+		if err := os.Chmod(full, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		asNobody(t, func() {
+			prove.Found(t, examined(t, &Config{Dir: dir}), map[string]string{"write": "failed write permission in " + full, "space": string(room(t, dir))})
+		})
+		if err := os.Chmod(full, 0o711); err != nil {
+			t.Fatal(err)
+		}
+		asNobody(t, func() {
+			found := examined(t, &Config{Dir: dir})
+			prove.Found(t, found, map[string]string{"write": "failed write permission in " + full, "list": "failed read permission of " + full, "space": string(room(t, dir))})
+		})
+		for _, name := range []string{"data", "meta"} {
+			if left, err := os.ReadDir(filepath.Join(dir, name)); len(left) > 0 || err != nil {
+				t.Errorf("left in %s: %v, %v", name, left, err)
+			}
+		}
+		if err := os.Remove(full); err != nil { // the first upload would make it
+			t.Fatal(err)
+		}
+		asNobody(t, func() {
+			prove.Found(t, examined(t, &Config{Dir: dir}), map[string]string{"write": "failed write permission in " + dir, "space": string(room(t, dir))})
+		})
+	}
+}
+
 // tmpfs mounts a small file system.
 func tmpfs(t *testing.T, flags uintptr, options string) string {
 	t.Helper()

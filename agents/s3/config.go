@@ -2,11 +2,10 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -68,20 +67,14 @@ func (c *Config) SetURL(u *url.URL) error {
 	}
 	c.Bucket, c.Prefix = u.Host, strings.Trim(u.Path, "/")
 	if err := option.SetQuery(c, u.RawQuery, "bucket", "prefix"); err != nil {
-		return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
+		return option.Invalid(c.Place(), err)
 	}
 	return c.check()
 }
 
 // Place is "s3:bucket/prefix", and "s3:host:port/bucket/prefix" where there is an
 // endpoint: buckets of two servers may have one name.
-func (c *Config) Place() string {
-	words := []string{c.Bucket, c.Prefix}
-	if u, err := url.Parse(c.Endpoint); err == nil && u.Host != "" {
-		words = append([]string{u.Host}, words...)
-	}
-	return strings.TrimRight(name+":"+strings.Join(words, "/"), "/")
-}
+func (c *Config) Place() string { return option.Place(name, c.Endpoint, c.Bucket, c.Prefix) }
 
 // Open returns the agent. It asks the server nothing.
 func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
@@ -103,82 +96,52 @@ func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
 
 // check answers ErrInvalid for what no server would take.
 func (c *Config) check() error {
-	for _, err := range []error{c.checkPlace(), c.checkEndpoint(), c.checkProtection(), c.checkTransfer()} {
-		if err != nil {
-			return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
-		}
-	}
-	return nil
+	return option.Invalid(c.Place(),
+		c.checkBucket(),
+		option.Prefix(c.Prefix),
+		option.Endpoint(c.Endpoint, "https://host:port"),
+		c.checkEncryption(),
+		c.checkClass(),
+		option.Lock(c.Lock, c.LockFor, "governance", "compliance"),
+		option.OneOf("checksum", c.Checksum, sumAuto, sumCRC64, sumMD5, sumNone),
+		option.PartSize(c.PartSize, minPart, maxPart),
+		option.Concurrency(c.Concurrency),
+	)
 }
 
 // bucketName is that of
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
-func (c *Config) checkPlace() error {
+func (c *Config) checkBucket() error {
 	switch {
 	case c.Bucket == "":
-		return fmt.Errorf("no bucket is given: s3://bucket/prefix")
+		return errors.New("no bucket is given: s3://bucket/prefix")
 	case !bucketName.MatchString(c.Bucket):
 		return fmt.Errorf("%q is no bucket's name, which has 3 to 63 of a-z 0-9 . -", c.Bucket)
 	case strings.HasSuffix(c.Bucket, "--x-s3"):
-		return fmt.Errorf("a directory bucket does not list in order, and cannot keep backups")
-	case len(c.Prefix) > 512:
-		return fmt.Errorf("the prefix has %d bytes; 512 are the most", len(c.Prefix))
-	}
-	for word := range strings.SplitSeq(c.Prefix, "/") {
-		if word == "." || word == ".." || word == "" && c.Prefix != "" || strings.ContainsFunc(word, unprintable) {
-			return fmt.Errorf("the prefix has a word %q between its slashes", word)
-		}
+		return errors.New("a directory bucket does not list in order, and cannot keep backups")
 	}
 	return nil
 }
 
-func unprintable(r rune) bool { return !strconv.IsPrint(r) || r == '\\' || r == '\uFFFD' }
-
-func (c *Config) checkEndpoint() error {
-	if c.Endpoint == "" {
-		return nil
+func (c *Config) checkEncryption() error {
+	switch {
+	case c.KMSKey != "" && c.SSE != string(types.ServerSideEncryptionAwsKms):
+		return errors.New("kms_key goes with sse=aws:kms")
+	case c.BucketKey && c.SSE != string(types.ServerSideEncryptionAwsKms):
+		return errors.New("bucket_key goes with sse=aws:kms")
 	}
-	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("the endpoint is no URL such as https://host:port") // which may hold a secret
-	}
-	return nil
+	return option.OneOf("sse", c.SSE, "AES256", "aws:kms")
 }
 
-func (c *Config) checkProtection() error {
+func (c *Config) checkClass() error {
+	if c.Endpoint != "" {
+		return nil // other servers have classes of their own
+	}
 	var classes []string
 	for _, class := range types.StorageClass("").Values() {
 		classes = append(classes, string(class))
 	}
-	switch {
-	case c.KMSKey != "" && c.SSE != string(types.ServerSideEncryptionAwsKms):
-		return fmt.Errorf("kms_key goes with sse=aws:kms")
-	case c.BucketKey && c.SSE != string(types.ServerSideEncryptionAwsKms):
-		return fmt.Errorf("bucket_key goes with sse=aws:kms")
-	case (c.Lock == "") != (c.LockFor == 0) || c.LockFor < 0:
-		return fmt.Errorf("lock and lock_for go together, such as lock=governance&lock_for=30d")
-	case c.Endpoint == "" && !oneOf(c.StorageClass, classes...): // other servers have classes of their own
-		return fmt.Errorf("no storage_class %q; known are %s", c.StorageClass, strings.Join(classes, ", "))
-	case !oneOf(c.SSE, "AES256", "aws:kms"):
-		return fmt.Errorf("no sse %q; known are AES256, aws:kms", c.SSE)
-	case !oneOf(c.Lock, "governance", "compliance"):
-		return fmt.Errorf("no lock %q; known are governance, compliance", c.Lock)
-	}
-	return nil
+	return option.OneOf("storage_class", c.StorageClass, classes...)
 }
-
-func (c *Config) checkTransfer() error {
-	switch {
-	case !oneOf(c.Checksum, sumAuto, sumCRC64, sumMD5, sumNone):
-		return fmt.Errorf("no checksum %q; known are auto, crc64nvme, md5, none", c.Checksum)
-	case c.PartSize != 0 && (c.PartSize < minPart || c.PartSize > maxPart):
-		return fmt.Errorf("a part_size of %d bytes is not from 5MiB to 5GiB", c.PartSize)
-	case c.Concurrency < 0 || c.Concurrency > 64:
-		return fmt.Errorf("a concurrency of %d is not from 1 to 64", c.Concurrency)
-	}
-	return nil
-}
-
-func oneOf(value string, all ...string) bool { return value == "" || slices.Contains(all, value) }

@@ -117,9 +117,12 @@ func child(ctx context.Context) error {
 // the edges of pages, which are quick to reach where pages are small.
 const keysInPage = 10
 
+// inFlight are the parts that are sent at once.
+const inFlight = 4
+
 func target(server, bucket string) conformance.Target {
 	open := func(ctx context.Context, ns conformance.Namespace, env core.Env, endpoint, roots string) (core.Agent, error) {
-		c := Config{Bucket: bucket, Prefix: strings.Trim(string(ns), "/"), Endpoint: endpoint, PartSize: minPart, CABundle: roots}
+		c := Config{Bucket: bucket, Prefix: strings.Trim(string(ns), "/"), Endpoint: endpoint, PartSize: minPart, Concurrency: inFlight, CABundle: roots}
 		return inSmallPages(ctx, c, env)
 	}
 	return conformance.Target{
@@ -155,7 +158,7 @@ func target(server, bucket string) conformance.Target {
 			conformance.MeansModes: "objects have no permission bits",
 			conformance.MeansSync:  "an object is durable when the server answers",
 		},
-		Limits: conformance.Limits{PartSize: minPart, Page: keysInPage},
+		Limits: conformance.Limits{PartSize: minPart, InFlight: inFlight, Page: keysInPage},
 		Short:  testing.Short(),
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -45,20 +44,6 @@ var kinds = map[string]core.ErrorKind{
 	"RequestTimeout":              core.ErrUnavailable,
 
 	"XMinioStorageFull": core.ErrNoSpace,
-}
-
-// statuses are what a status means that is no code's.
-var statuses = map[int]core.ErrorKind{
-	http.StatusUnauthorized:                 core.ErrUnauthenticated,
-	http.StatusForbidden:                    core.ErrDenied,
-	http.StatusNotFound:                     core.ErrNotFound,
-	http.StatusRequestTimeout:               core.ErrUnavailable,
-	http.StatusConflict:                     core.ErrUnavailable, // somebody else is at the same key
-	http.StatusPreconditionFailed:           core.ErrExists,
-	http.StatusRequestedRangeNotSatisfiable: core.ErrChanged,
-	http.StatusTooManyRequests:              core.ErrThrottled,
-	http.StatusNotImplemented:               core.ErrUnsupported,
-	http.StatusInsufficientStorage:          core.ErrNoSpace,
 }
 
 // rights are what the operations need.
@@ -119,13 +104,7 @@ func kindOf(status int, code string) core.ErrorKind {
 	if strings.Contains(code, "Quota") { // every server writes it differently
 		return core.ErrNoSpace
 	}
-	if k, ok := statuses[status]; ok {
-		return k
-	}
-	if status >= 300 && status < 500 {
-		return core.ErrUnsupported
-	}
-	return core.ErrUnavailable
+	return transport.Kind(status)
 }
 
 // advice is what a person can do, or "".
@@ -144,15 +123,10 @@ func advice(kind core.ErrorKind, err error, r *http.Response) string {
 	return ""
 }
 
-// moved says where a redirect points, which is not followed: what was meant for one
-// host is not for another.
+// moved says where a redirect points.
 func moved(h http.Header) string {
 	if region := h.Get("X-Amz-Bucket-Region"); region != "" {
 		return fmt.Sprintf("(the bucket is in another region: give region=%s)", region)
 	}
-	to, err := url.Parse(h.Get("Location"))
-	if err != nil || to.Host == "" {
-		return "(the server points to another place and does not say where: look at region and endpoint)"
-	}
-	return fmt.Sprintf("(the server points to %s://%s, and redirects are not followed: give the endpoint that is meant)", to.Scheme, to.Host)
+	return transport.Moved(h, "region and endpoint")
 }

@@ -252,11 +252,11 @@ func (s *store) Range(ctx context.Context, o object.Object, off, n int64) (io.Re
 		_ = out.Body.Close()
 		return nil, err
 	}
-	b := &body{ReadCloser: out.Body, left: n}
+	b := transport.Body{ReadCloser: out.Body, Left: n, Translate: translate}
 	if sum, ok := decode(out.ChecksumCRC64NVME); ok && whole && out.ChecksumType != types.ChecksumTypeComposite {
-		b.sum, b.check = sum, crc64nvme.New()
+		return &checked{b, sum, crc64nvme.New()}, nil
 	}
-	return b, nil
+	return &b, nil
 }
 
 // fits compares what a server sends with what it was asked for: not every server
@@ -284,28 +284,18 @@ func summed(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Checksum-Mode", "ENABLED"))
 }
 
-// A body is what a server sends, which may end early in more ways than one.
-type body struct {
-	io.ReadCloser
-	left  int64
-	sum   core.CRC64  // of a whole object
-	check hash.Hash64 // of what was read of it; nil where sum is not known
+// A checked body is that of a whole object, of which the server has the checksum.
+type checked struct {
+	transport.Body
+	want core.CRC64
+	read hash.Hash64
 }
 
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
-	if b.check != nil {
-		b.check.Write(p[:n])
-		if b.left == 0 && core.CRC64(b.check.Sum64()) != b.sum {
-			return 0, core.Errorf(core.ErrDamaged, "what came is not what the server has")
-		}
-	}
-	if err == io.EOF && b.left > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil && err != io.EOF {
-		err = translate(err)
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.Body.Read(p)
+	c.read.Write(p[:n])
+	if c.Left == 0 && core.CRC64(c.read.Sum64()) != c.want {
+		return 0, core.Errorf(core.ErrDamaged, "what came is not what the server has")
 	}
 	return n, err
 }

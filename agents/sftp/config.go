@@ -84,7 +84,10 @@ func (c *Config) SetURL(u *url.URL) error {
 	if err := option.SetQuery(c, keyIsFile(u.RawQuery), "host", "port", "user", "dir"); err != nil {
 		return core.Errorf(core.ErrInvalid, "%s: %w", c.Place(), err)
 	}
-	c.Password, c.Passphrase = core.NewSecret(os.Getenv(passwordVariable)), core.NewSecret(os.Getenv(passphraseVariable))
+	if c.KeyFile == "" { // a server that takes no key is not to be told the password of another
+		c.Password = core.NewSecret(os.Getenv(passwordVariable))
+	}
+	c.Passphrase = core.NewSecret(os.Getenv(passphraseVariable))
 	return c.check()
 }
 
@@ -117,7 +120,7 @@ func (c *Config) Place() string {
 const sshPort = 22
 
 func (c *Config) address() string {
-	return net.JoinHostPort(c.Host, strconv.Itoa(cmp.Or(c.Port, sshPort)))
+	return net.JoinHostPort(strings.ToLower(c.Host), strconv.Itoa(cmp.Or(c.Port, sshPort)))
 }
 
 // dir is Dir as the server takes it.
@@ -156,7 +159,7 @@ func (c *Config) Open(ctx context.Context, env core.Env) (core.Agent, error) {
 func newStore(fsys filetree.FS, c *Config, env core.Env) *filetree.Store {
 	return filetree.New(fsys, filetree.Options{
 		Limits: object.Limits{PartSize: cmp.Or(c.PartSize, 16<<20), Workers: 2 * c.connections()},
-		Chance: env.Chance,
+		Chance: env.Chance, Remote: true, NoLocks: true,
 	})
 }
 
@@ -174,11 +177,11 @@ func (c *Config) check() error {
 
 func (c *Config) checkPlace() error {
 	switch {
-	case c.Host == "" || strings.ContainsFunc(c.Host, unprintable) || strings.ContainsAny(c.Host, "/@ "):
+	case c.Host == "" || strings.ContainsFunc(c.Host, option.Unprintable) || strings.ContainsAny(c.Host, "/@ "):
 		return fmt.Errorf("no host is given: sftp://user@host/dir")
 	case c.Port < 0 || c.Port > 65535:
 		return fmt.Errorf("a port of %d is not from 1 to 65535", c.Port)
-	case c.User == "" || strings.ContainsFunc(c.User, unprintable):
+	case c.User == "" || strings.ContainsFunc(c.User, option.Unprintable):
 		return fmt.Errorf("no user is given: sftp://user@host/dir")
 	case c.Dir == "":
 		return fmt.Errorf("no directory is given: sftp://user@host/dir, or /~/dir for one below the home directory")
@@ -186,7 +189,7 @@ func (c *Config) checkPlace() error {
 		return fmt.Errorf("the directory has %d bytes; 2048 are the most", len(c.Dir))
 	}
 	for word := range strings.SplitSeq(c.Dir, "/") {
-		if word == ".." || strings.ContainsFunc(word, unprintable) {
+		if word == ".." || strings.ContainsFunc(word, option.Unprintable) {
 			return fmt.Errorf("the directory has a word %q between its slashes", word)
 		}
 	}
@@ -195,8 +198,6 @@ func (c *Config) checkPlace() error {
 	}
 	return nil
 }
-
-func unprintable(r rune) bool { return !strconv.IsPrint(r) || r == '\\' || r == '\uFFFD' }
 
 const fingerprintPrefix = "SHA256:"
 

@@ -139,3 +139,18 @@ func TestWrongFiles(t *testing.T) {
 		}
 	}
 }
+
+// A server that is to be shown a key is not told a password that is another's.
+func TestPasswordIsForWhoHasNoKey(t *testing.T) {
+	t.Setenv("OFFSITE_SFTP_PASSWORD", "canary")
+	for text, want := range map[string]bool{"sftp://me@nas/srv": true, "sftp://me@nas/srv?key=/etc/key": false} {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := new(Config)
+		if err := c.SetURL(u); err != nil || c.Password.IsZero() == want {
+			t.Errorf("%s: a password: %v, want %v; %v", text, !c.Password.IsZero(), want, err)
+		}
+	}
+}

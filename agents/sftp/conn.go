@@ -1,12 +1,13 @@
 package sftp
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,131 +20,32 @@ import (
 )
 
 const (
-	dialWithin      = 10 * time.Second // to the server, as agents do over HTTP
-	handshakeWithin = 30 * time.Second // until the server takes files; it may look up names meanwhile
-	graceTime       = 500 * time.Millisecond
-	tellEvery       = 100 * time.Millisecond
+	graceTime = 500 * time.Millisecond
+	tellEvery = 100 * time.Millisecond
 
-	// packet is what every server reads and writes at once (draft-ietf-secsh-filexfer-02,
-	// 3). A server may answer a request for more with less.
-	packet = 32 << 10
+	// packet is what every server reads and writes at once (32 KiB:
+	// draft-ietf-secsh-filexfer-02, 3), less what stands before it, so that one packet of
+	// SSH carries it all. A server may answer a request for more with less.
+	packet = 31 << 10
 	// requests fill the 2 MiB that an SSH channel of golang.org/x/crypto lets be under way.
 	requests = 64
 )
 
-// A dialer makes connections to one server.
-type dialer struct {
-	address     string
-	user        string
-	credentials *credentials
-	hosts       *hosts
-	env         core.Env
-	good        atomic.Int32 // which list of algorithms the server's key was found with
-}
+// A conn is one SSH connection with SFTP on it. It is safe for concurrent use.
+type conn struct {
+	net   *heard
+	ssh   *ssh.Client
+	files *sftp.Client
+	key   string        // fingerprint of the server's
+	gone  chan struct{} // closed when it is of no use any more
+	why   error         // read after gone
+	once  sync.Once
+	tasks sync.WaitGroup
+	users int // guarded by its pool
 
-// dial makes a connection on which files can be moved.
-func (d *dialer) dial(ctx context.Context) (*conn, error) {
-	var failed error
-	lists := d.hosts.algorithms(d.address)
-	for i := int(d.good.Load()); i < len(lists); i++ {
-		c, err := d.connect(ctx, lists[i])
-		if err == nil {
-			d.good.Store(int32(i))
-			return c, nil
-		}
-		var none *ssh.AlgorithmNegotiationError
-		host := errors.Is(err, errHost)
-		if !host && !errors.As(err, &none) {
-			return nil, err
-		}
-		if failed == nil || host && !errors.Is(failed, errHost) {
-			failed = err
-		}
-	}
-	return nil, failed
-}
-
-func (d *dialer) connect(ctx context.Context, algorithms []string) (*conn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, handshakeWithin, core.Errorf(core.ErrUnavailable, "%s: not ready for files within %v", d.address, handshakeWithin))
-	defer cancel()
-	short, stop := context.WithTimeout(ctx, dialWithin)
-	defer stop()
-	raw, err := d.env.Dial(short, "tcp", d.address)
-	if err != nil {
-		return nil, d.failed(ctx, err, nil)
-	}
-	unhook := context.AfterFunc(ctx, func() { _ = raw.Close() }) // nothing else ends a handshake
-	c, untrusted, err := d.handshake(ctx, raw, algorithms)
-	if !unhook() || err != nil {
-		_ = raw.Close() // of no use
-		if c != nil {
-			c.end(context.Cause(ctx))
-		}
-		return nil, d.failed(ctx, err, untrusted)
-	}
-	c.tasks.Go(func() { c.keepAlive(d.env.Patience.Stall) })
-	return c, nil
-}
-
-// handshake also returns why the server is not trusted, where it is not.
-func (d *dialer) handshake(ctx context.Context, raw net.Conn, algorithms []string) (c *conn, untrusted, err error) {
-	methods, end, err := d.credentials.methods(ctx)
-	defer end()
-	if err != nil {
-		return nil, nil, err
-	}
-	c = &conn{net: &heard{Conn: raw, began: time.Now()}, gone: make(chan struct{}), running: map[*operation]struct{}{}}
-	inner, channels, asked, err := ssh.NewClientConn(c.net, d.address, &ssh.ClientConfig{
-		User: d.user, Auth: methods, HostKeyAlgorithms: algorithms,
-		HostKeyCallback: func(address string, remote net.Addr, key ssh.PublicKey) error {
-			c.key = ssh.FingerprintSHA256(key)
-			untrusted = d.hosts.check(address, remote, key)
-			return untrusted
-		},
-	})
-	if err != nil {
-		return nil, untrusted, err
-	}
-	c.ssh = ssh.NewClient(inner, channels, asked)
-	if err := c.start(); err != nil {
-		c.end(err)
-		return nil, nil, err
-	}
-	return c, nil, nil
-}
-
-// failed says why there is no connection.
-func (d *dialer) failed(ctx context.Context, err, untrusted error) error {
-	var none *ssh.AlgorithmNegotiationError
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case untrusted != nil:
-		return untrusted
-	case core.KindOf(err) != "":
-		return err
-	case errors.As(err, &none):
-		return &core.Error{Kind: core.ErrUnsupported, Detail: d.address, Err: err}
-	case notAccepted(err):
-		return &core.Error{Kind: core.ErrUnauthenticated, Detail: fmt.Sprintf("%s does not accept %s: %s", d.address, d.user, d.credentials.refused(d.env.Now())), Err: err}
-	}
-	return &core.Error{Kind: core.ErrUnavailable, Detail: d.address, Err: err}
-}
-
-// notAccepted says whether the server did not let us in. The library has no error for
-// that.
-func notAccepted(err error) bool {
-	return strings.Contains(err.Error(), "unable to authenticate") || strings.Contains(err.Error(), "Too many authentication failures")
-}
-
-// noSFTP says why a server that let us in does not speak SFTP: it does not, or the
-// connection was lost on the way.
-func noSFTP(err error) error {
-	var lost *net.OpError
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &lost) {
-		return core.Errorf(core.ErrUnavailable, "the server let us in and ended it before it spoke SFTP: %w", err)
-	}
-	return core.Errorf(core.ErrUnsupported, "the server let us in and does not speak SFTP, or its shell says something first: %w", err)
+	mu      sync.Mutex
+	running map[*operation]struct{}
+	told    time.Time
 }
 
 // start begins SFTP on a connection.
@@ -168,8 +70,8 @@ func (c *conn) start() error {
 	if err := session.RequestSubsystem("sftp"); err != nil {
 		return noSFTP(err)
 	}
-	c.files, err = sftp.NewClientPipe(lively{out, c.moved}, in,
-		sftp.MaxPacketChecked(packet), sftp.MaxConcurrentRequestsPerFile(requests), sftp.UseConcurrentWrites(true))
+	c.files, err = sftp.NewClientPipe(bufio.NewReaderSize(lively{out, c.moved}, 128<<10), &messages{WriteCloser: in},
+		sftp.MaxPacketChecked(packet), sftp.MaxConcurrentRequestsPerFile(requests))
 	if err != nil {
 		return noSFTP(err)
 	}
@@ -180,21 +82,13 @@ func (c *conn) start() error {
 	return nil
 }
 
-// A conn is one SSH connection with SFTP on it. It is safe for concurrent use.
-type conn struct {
-	net   *heard
-	ssh   *ssh.Client
-	files *sftp.Client
-	key   string        // fingerprint of the server's
-	gone  chan struct{} // closed when it is of no use any more
-	why   error         // read after gone
-	once  sync.Once
-	tasks sync.WaitGroup
-	users int // guarded by its pool
-
-	mu      sync.Mutex
-	running map[*operation]struct{}
-	told    time.Time
+// noSFTP says why a server that let us in does not speak SFTP: it does not, or the
+// connection was lost on the way.
+func noSFTP(err error) error {
+	if lost(err) {
+		return core.Errorf(core.ErrUnavailable, "the server let us in and ended it before it spoke SFTP: %w", err)
+	}
+	return core.Errorf(core.ErrUnsupported, "the server let us in and does not speak SFTP, or its shell says something first: %w", err)
 }
 
 // An operation is one on its way.
@@ -232,6 +126,9 @@ func (c *conn) do(ctx context.Context, f func() error) error {
 	}
 	return err
 }
+
+// later runs what nobody waits for, and what becomes of it is of no matter.
+func (c *conn) later(f func() error) { c.tasks.Go(func() { _ = f() }) }
 
 func (c *conn) overdue(op *operation) {
 	timer := time.NewTimer(graceTime)
@@ -335,4 +232,21 @@ func (l lively) Read(p []byte) (int, error) {
 		l.moved()
 	}
 	return n, err
+}
+
+// messages passes on whole messages of SFTP, each of which begins with its length: the
+// library writes them in two halves, and each would be a packet of SSH.
+type messages struct {
+	io.WriteCloser
+	begun []byte
+}
+
+func (m *messages) Write(p []byte) (int, error) {
+	m.begun = append(m.begun, p...)
+	if len(m.begun) < 4 || len(m.begun)-4 < int(binary.BigEndian.Uint32(m.begun)) {
+		return len(p), nil
+	}
+	_, err := m.WriteCloser.Write(m.begun)
+	m.begun = m.begun[:0]
+	return len(p), err
 }

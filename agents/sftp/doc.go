@@ -9,8 +9,8 @@
 // the URL are the fields of Config: key (a file, key_file in a configuration),
 // certificate, known_hosts, host_key, connections, part_size. A password and the
 // passphrase of a key stand in no URL: with one, they come from the environment
-// variables OFFSITE_SFTP_PASSWORD and OFFSITE_SFTP_PASSPHRASE, for every server that
-// the command names.
+// variables OFFSITE_SFTP_PASSWORD, for every server that the command names without a
+// key, and OFFSITE_SFTP_PASSPHRASE.
 //
 // # Who the server is
 //
@@ -28,10 +28,11 @@
 // # How objects are stored
 //
 // As filetree does it: a partial file gets its name by a hard link, where the server
-// has those; else by a rename, if it was tried with two scratch files that it replaces
-// nothing; else by a rename under a claim. Files and directories are synced where the
-// server offers that (fsync@openssh.com). Where it does not, that is said once in the
-// log, and what it stored last may be lost when its power fails. New files have mode
+// has those, else by a rename under a claim. No rename is trusted to replace nothing:
+// whatever the protocol says, many do, and others look first and rename then. Files and
+// directories are synced where the server offers that (fsync@openssh.com). Where it
+// does not, that is said once in the log, what it stored last may be lost when its
+// power fails, and an upload that is gone on with reads its parts back. New files have mode
 // 0600, directories 0700.
 //
 // SFTP has neither locks nor checksums. Who goes on with an upload is told by dates
@@ -44,11 +45,12 @@
 // 4 at most unless connections says otherwise, opened as they are needed. Where the
 // server refuses a further one, those that there are do. A connection on which nothing
 // comes back for as long as Patience.Stall, keepalives included, is ended; so is one
-// with an operation that does not end with its context.
+// with an operation that somebody waits for and that does not end with its context.
 //
 // # Rights
 //
 // The user makes, reads, renames and removes files in the directory, and makes the
-// directory where it is missing. No command is run at the server: a user that may do
+// directory where it is missing. One who may not remove (internal-sftp -P remove,rmdir)
+// makes, lists and restores backups too; what uploads leave in tmp stays there. No command is run at the server: a user that may do
 // nothing but SFTP is enough (ForceCommand internal-sftp, restrict).
 package sftp

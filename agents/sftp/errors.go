@@ -14,43 +14,23 @@ import (
 // The codes that servers answer with (draft-ietf-secsh-filexfer-02, 7, and -13, 9.1),
 // but for those that the library has made errors of the standard library.
 const (
-	codeFailure          = 4
-	codeBadMessage       = 5
-	codeNoConnection     = 6
-	codeConnectionLost   = 7
-	codeUnsupported      = 8
-	codeNoPath           = 10
-	codeExists           = 11
-	codeWriteProtect     = 12
-	codeNoMedia          = 13
-	codeNoSpace          = 14
-	codeQuota            = 15
-	codeLockConflict     = 17
-	codeNotADirectory    = 19
-	codeInvalidName      = 20
-	codeLinkLoop         = 21
-	codeCannotDelete     = 22
-	codeInvalidParameter = 23
+	codeFailure = 4
+	codeExists  = 11
 )
 
 var codes = map[uint32]core.ErrorKind{
-	codeFailure:          core.ErrUnavailable,
-	codeBadMessage:       core.ErrUnsupported, // what OpenSSH says of a name that is too long, too
-	codeNoConnection:     core.ErrUnavailable,
-	codeConnectionLost:   core.ErrUnavailable,
-	codeUnsupported:      core.ErrUnsupported,
-	codeNoPath:           core.ErrNotFound,
-	codeExists:           core.ErrExists,
-	codeWriteProtect:     core.ErrDenied,
-	codeNoMedia:          core.ErrUnavailable,
-	codeNoSpace:          core.ErrNoSpace,
-	codeQuota:            core.ErrNoSpace,
-	codeLockConflict:     core.ErrUnavailable,
-	codeNotADirectory:    core.ErrUnsupported,
-	codeInvalidName:      core.ErrUnsupported,
-	codeLinkLoop:         core.ErrUnsupported,
-	codeCannotDelete:     core.ErrDenied,
-	codeInvalidParameter: core.ErrUnsupported,
+	5:          core.ErrUnsupported, // bad message: what OpenSSH says of a name that is too long, too
+	8:          core.ErrUnsupported, // operation unsupported
+	10:         core.ErrNotFound,    // no such path
+	codeExists: core.ErrExists,
+	12:         core.ErrDenied,      // write protect
+	14:         core.ErrNoSpace,     // no space on file system
+	15:         core.ErrNoSpace,     // quota exceeded
+	19:         core.ErrUnsupported, // not a directory
+	20:         core.ErrUnsupported, // invalid file name
+	21:         core.ErrUnsupported, // link loop
+	22:         core.ErrDenied,      // cannot delete
+	23:         core.ErrUnsupported, // invalid parameter
 }
 
 // Kind says what an error of the server means.

@@ -25,6 +25,8 @@ func (t *tree) Right(err error) string {
 		return "search permission in " + path.Dir(at.Path)
 	case "open", "read", "readdir":
 		return "read permission of " + at.Path
+	case "write", "truncate":
+		return "write permission of " + at.Path
 	}
 	return "write permission in " + path.Dir(at.Path)
 }

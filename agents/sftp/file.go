@@ -1,7 +1,6 @@
 package sftp
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -22,10 +21,7 @@ type file struct {
 	ctx    context.Context
 	name   string
 	remote *sftp.File
-
-	behind []*transfer // writes on their way, in order
-	spare  [][]byte    // buffers of those that arrived
-	failed error       // the first of them
+	dirty  bool // whether something was written that is not synced
 }
 
 var (
@@ -40,9 +36,16 @@ func (f *file) open(flag int) (err error) {
 		return err
 	}
 	if err != nil {
-		return f.tree.failure(f.conn, err, at)
+		err = f.tree.failure(f.conn, err, at)
+		if errors.Is(err, fs.ErrExist) { // the answer to an earlier try may have been lost
+			err = errors.Join(err, f.tree.chmod(f.conn.files.Chmod(at, 0o600)))
+		}
+		return err
 	}
-	return f.tree.chmod(f.remote.Chmod(0o600))
+	if err := f.tree.chmod(f.remote.Chmod(0o600)); err != nil {
+		return errors.Join(err, f.remote.Close())
+	}
+	return nil
 }
 
 // do runs an operation until it ends or ctx does.
@@ -86,48 +89,29 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (n int, err erro
 	return n, err
 }
 
-// WriteAt returns while the bytes are on their way, so that the next ones are too before
-// the server has answered. What becomes of them, a later WriteAt tells, or Sync, or
-// Close.
-func (f *file) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.settle(ahead - 1); err != nil {
-		return 0, err
-	}
-	w := &transfer{done: make(chan struct{})}
-	if n := len(f.spare); n > 0 {
-		w.buffer, f.spare = f.spare[n-1][:0], f.spare[:n-1]
-	}
-	w.buffer = append(w.buffer, p...) // the caller may use p again
-	f.behind = append(f.behind, w)
-	go func() {
-		defer close(w.done)
-		w.err = f.do(f.ctx, "write", func() error {
-			_, err := f.remote.WriteAt(w.buffer, off)
-			return f.tree.failure(f.conn, err, "")
-		})
-	}()
-	return len(p), nil
+// WriteAt is for the few bytes of a record.
+func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
+	f.dirty = true
+	err = f.do(f.ctx, "write", func() error {
+		n, err = f.remote.WriteAt(p, off)
+		return f.tree.failure(f.conn, err, "")
+	})
+	return n, err
 }
 
-// settle waits until no more than some writes are on their way, and returns the first
-// error of all that were.
-func (f *file) settle(most int) error {
-	for len(f.behind) > most {
-		w := f.behind[0]
-		f.behind = f.behind[1:]
-		<-w.done
-		f.spare = append(f.spare, w.buffer)
-		if f.failed == nil {
-			f.failed = w.err
+// Fill sends as many packets before it waits for an answer as the connection takes.
+func (f *file) Fill(r io.Reader, off int64) error {
+	f.dirty = true
+	return f.do(f.ctx, "write", func() error {
+		if _, err := f.remote.Seek(off, io.SeekStart); err != nil {
+			return err
 		}
-	}
-	return f.failed
+		_, err := f.remote.ReadFromWithConcurrency(r, requests)
+		return f.tree.failure(f.conn, err, "")
+	})
 }
 
 func (f *file) Stat() (info fs.FileInfo, err error) {
-	if err := f.settle(0); err != nil {
-		return nil, err
-	}
 	err = f.do(f.ctx, "stat", func() error {
 		info, err = f.remote.Stat()
 		return err
@@ -136,9 +120,7 @@ func (f *file) Stat() (info fs.FileInfo, err error) {
 }
 
 func (f *file) Truncate(size int64) error {
-	if err := f.settle(0); err != nil {
-		return err
-	}
+	f.dirty = true
 	return f.do(f.ctx, "truncate", func() error {
 		return f.tree.failure(f.conn, f.remote.Truncate(size), "")
 	})
@@ -146,20 +128,27 @@ func (f *file) Truncate(size int64) error {
 
 // Sync does nothing where the server does not offer it.
 func (f *file) Sync() error {
-	if err := f.settle(0); err != nil {
-		return err
+	if !f.tree.canSync(f.conn) {
+		return nil
 	}
-	return f.do(f.ctx, "sync", func() error {
-		if !f.tree.canSync(f.conn) {
-			return nil
-		}
-		return f.tree.failure(f.conn, f.remote.Sync(), "")
-	})
+	err := f.do(f.ctx, "sync", func() error { return f.tree.failure(f.conn, f.remote.Sync(), "") })
+	f.dirty = err != nil
+	return err
 }
 
-// Close gives the connection back too.
+// Durable says whether the server syncs.
+func (f *file) Durable() bool { return f.tree.canSync(f.conn) }
+
+// Close gives the connection back too. Where nothing depends on the answer nobody waits
+// for it: it may come behind much that others asked for.
 func (f *file) Close() error {
 	defer f.tree.pool.put(f.conn)
-	err := f.settle(0)
-	return cmp.Or(err, f.do(f.ctx, "close", f.remote.Close))
+	if f.dirty && f.ctx.Err() == nil {
+		return f.do(f.ctx, "close", f.remote.Close)
+	}
+	f.conn.later(f.remote.Close)
+	if f.dirty {
+		return context.Cause(f.ctx)
+	}
+	return nil
 }

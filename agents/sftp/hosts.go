@@ -1,7 +1,6 @@
 package sftp
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -22,12 +21,13 @@ import (
 type hosts struct {
 	pinned string              // fingerprint; "" asks known
 	known  ssh.HostKeyCallback // never nil without pinned
-	signed bool                // whether known has authorities
 	file   string              // that a new line is added to
+
+	authorities map[string]bool // where known has those: file:line
 }
 
 func (c *Config) hosts() (*hosts, error) {
-	h := &hosts{pinned: strings.TrimRight(c.HostKey, "="), file: c.KnownHosts}
+	h := &hosts{pinned: strings.TrimRight(c.HostKey, "="), file: c.KnownHosts, authorities: map[string]bool{}}
 	if h.pinned != "" {
 		return h, nil
 	}
@@ -48,12 +48,16 @@ func (c *Config) hosts() (*hosts, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the known hosts: %w", err)
 		}
-		h.signed = h.signed || bytes.Contains(text, []byte("@cert-authority"))
+		for i, line := range strings.Split(string(text), "\n") {
+			if strings.HasPrefix(strings.TrimSpace(line), "@cert-authority") {
+				h.authorities[fmt.Sprint(file, ":", i+1)] = true
+			}
+		}
 		there = append(there, file)
 	}
 	var err error
 	if h.known, err = knownhosts.New(there...); err != nil {
-		return nil, fmt.Errorf("the known hosts: %w", err)
+		return nil, fmt.Errorf("the known hosts: %w: mend that line, or name another file by known_hosts", err)
 	}
 	return h, nil
 }
@@ -79,9 +83,6 @@ func (h *hosts) algorithms(address string) [][]string {
 		return keyFamilies
 	}
 	lists := [][]string{slices.Concat(keyFamilies...)}
-	if h.signed {
-		lists = append([][]string{certified}, lists...)
-	}
 	var known []string
 	for _, want := range h.wanted(address) {
 		switch t := want.Key.Type(); t {
@@ -93,6 +94,9 @@ func (h *hosts) algorithms(address string) [][]string {
 	}
 	if len(known) > 0 {
 		lists = append([][]string{known}, lists...)
+	}
+	if len(h.authorities) > 0 {
+		lists = append([][]string{certified}, lists...)
 	}
 	return lists
 }
@@ -108,7 +112,12 @@ func (h *hosts) wanted(address string) []knownhosts.KnownKey {
 	if unknown == nil {
 		return nil
 	}
-	return unknown.Want
+	return h.own(unknown.Want)
+}
+
+// own are those of the keys that are a host's own, and no authority's.
+func (h *hosts) own(keys []knownhosts.KnownKey) []knownhosts.KnownKey {
+	return slices.DeleteFunc(keys, func(k knownhosts.KnownKey) bool { return h.authorities[fmt.Sprint(k.Filename, ":", k.Line)] })
 }
 
 // errHost is in errors about the key of a server, whichever they are.
@@ -135,11 +144,13 @@ func (h *hosts) check(address string, remote net.Addr, key ssh.PublicKey) error 
 		return untrusted("the host key of %s, %s, is revoked by %s:%d", address, fingerprint, revoked.Revoked.Filename, revoked.Revoked.Line)
 	case !errors.As(err, &unknown):
 		return untrusted("the host key of %s, %s: %v", address, fingerprint, err)
-	case len(unknown.Want) == 0:
+	}
+	known := h.own(unknown.Want)
+	if len(known) == 0 {
 		return untrusted("the host key of %s is not known; it is %s (%s). If that is what who runs it says, add this line to %s: %s", address, fingerprint, key.Type(), h.file, line)
 	}
-	want := unknown.Want[0]
-	for _, k := range unknown.Want {
+	want := known[0]
+	for _, k := range known {
 		if k.Key.Type() == key.Type() {
 			want = k
 		}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -75,7 +76,8 @@ func greet(t *testing.T, c *Config, keys ...ssh.Signer) error {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = []byte(strings.ReplaceAll(string(text), "HOST", knownhosts.Normalize(l.Addr().String())))
+		name := knownhosts.Normalize(l.Addr().String())
+		text = []byte(strings.NewReplacer("HOST", name, "HASH", knownhosts.HashHostname(name)).Replace(string(text)))
 		if err := os.WriteFile(c.KnownHosts, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +108,20 @@ func TestHostKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	late := *cert
+	late.ValidBefore = uint64(time.Now().Add(-time.Hour).Unix())
+	elsewhere := *cert
+	elsewhere.ValidPrincipals = []string{"nas"}
+	badly := map[*ssh.Certificate]ssh.Signer{&late: nil, &elsewhere: nil}
+	for c := range badly {
+		if err := c.SignCert(rand.Reader, authority); err != nil {
+			t.Fatal(err)
+		}
+		if badly[c], err = ssh.NewCertSigner(c, ed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	authorities := "@cert-authority " + line("HOST", authority.PublicKey())
 	all := []ssh.Signer{ed, ec, rs}
 	print := func(k ssh.Signer) string { return ssh.FingerprintSHA256(k.PublicKey()) }
 	for name, test := range map[string]struct {
@@ -117,13 +133,19 @@ func TestHostKeys(t *testing.T) {
 		"ed25519 of three":                {hosts: line("HOST", ed.PublicKey()), server: all},
 		"ecdsa of three":                  {hosts: line("HOST", ec.PublicKey()), server: all},
 		"rsa of three":                    {hosts: line("HOST", rs.PublicKey()), server: all},
-		"hashed":                          {hosts: "", server: all, want: []string{"is not known", print(ed), "HOSTLINE"}},
+		"unknown":                         {hosts: "", server: all, want: []string{"is not known", print(ed), "HOSTLINE"}},
 		"another host's":                  {hosts: line("nas", ed.PublicKey()), server: all, want: []string{"is not known", print(ed), "HOSTLINE"}},
 		"changed":                         {hosts: line("HOST", other.PublicKey()), server: all, want: []string{"has changed", print(ed), print(other), "HOSTLINE", ":1)"}},
 		"changed its kind":                {hosts: line("HOST", ed.PublicKey()), server: []ssh.Signer{rs}, want: []string{"has changed", print(ed), print(rs)}},
 		"revoked":                         {hosts: line("HOST", ed.PublicKey()) + "@revoked " + line("*", ed.PublicKey()), server: []ssh.Signer{ed}, want: []string{"is revoked", print(ed)}},
-		"certified":                       {hosts: "@cert-authority " + line("HOST", authority.PublicKey()), server: []ssh.Signer{certified}},
-		"certified and others":            {hosts: "@cert-authority " + line("HOST", authority.PublicKey()), server: []ssh.Signer{certified, ec, rs}},
+		"hashed":                          {hosts: line("HASH", ec.PublicKey()), server: all},
+		"hashed and changed":              {hosts: line("HASH", other.PublicKey()), server: all, want: []string{"has changed", print(other)}},
+		"certified":                       {hosts: authorities, server: []ssh.Signer{certified}},
+		"certified and others":            {hosts: authorities, server: []ssh.Signer{certified, ec, rs}},
+		"certified too long ago":          {hosts: authorities, server: []ssh.Signer{badly[&late], ed}, want: []string{"expired"}},
+		"certified for another":           {hosts: authorities, server: []ssh.Signer{badly[&elsewhere], ed}, want: []string{"principal"}},
+		"certified by another":            {hosts: "@cert-authority " + line("HOST", ec.PublicKey()), server: []ssh.Signer{certified, ed}, want: []string{"no authorities"}},
+		"not certified":                   {hosts: authorities, server: []ssh.Signer{ed}, want: []string{"is not known", "HOSTLINE"}},
 		"known and certified by nobody's": {hosts: line("HOST", ed.PublicKey()), server: []ssh.Signer{certified, ed}},
 		"pinned ed25519":                  {pinned: print(ed), server: all},
 		"pinned ecdsa":                    {pinned: print(ec), server: all},

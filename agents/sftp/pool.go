@@ -2,6 +2,7 @@ package sftp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -9,9 +10,10 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
-// A pool is the connections of one agent. An operation takes one that does nothing, a
-// new one while there are not too many, or one that does least: operations share
-// connections, so that none waits for another to end.
+// A pool is the connections of one agent. A file takes one that does nothing, a new one
+// while there are not too many, or one that does least: files share connections, so that
+// none waits for another to end. A single operation is over sooner than a new connection
+// is there, and takes one that does least.
 type pool struct {
 	dial func(context.Context) (*conn, error)
 	most int
@@ -23,6 +25,15 @@ type pool struct {
 	first   *attempt  // under way, while there is no connection
 	refused time.Time // when a further connection was
 	closed  bool
+	life    context.Context // until end
+	end     context.CancelFunc
+	filling sync.WaitGroup
+}
+
+func newPool(most int, log *slog.Logger, dial func(context.Context) (*conn, error)) *pool {
+	p := &pool{dial: dial, most: most, log: log}
+	p.life, p.end = context.WithCancel(context.Background())
+	return p
 }
 
 // An attempt is one to connect that others wait for: a server that refuses one would
@@ -35,18 +46,19 @@ type attempt struct {
 // refusedFor is how long no further connection is tried when one was refused.
 const refusedFor = time.Minute
 
-// get returns a connection, which the caller gives back.
-func (p *pool) get(ctx context.Context) (*conn, error) {
+// get returns a connection, which the caller gives back: for a file, or for a single
+// operation.
+func (p *pool) get(ctx context.Context, file bool) (*conn, error) {
 	for {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		c, wait, err := p.take()
+		c, wait, err := p.take(file)
 		if c != nil || err != nil {
 			return c, err
 		}
 		if wait == nil {
-			if c, err := p.open(ctx); c != nil || err != nil {
+			if c, err := p.connect(ctx); c != nil || err != nil {
 				return c, err
 			}
 			continue
@@ -63,7 +75,7 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 
 // take returns a connection, or whom to wait for, or neither: then the caller opens
 // one, which is counted.
-func (p *pool) take() (*conn, *attempt, error) {
+func (p *pool) take(file bool) (*conn, *attempt, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -80,7 +92,7 @@ func (p *pool) take() (*conn, *attempt, error) {
 		return nil, p.first, nil
 	case least == nil:
 		p.first = &attempt{over: make(chan struct{})}
-	case least.users == 0 || len(p.all)+p.dialing >= p.most || time.Since(p.refused) < refusedFor:
+	case !file || least.users == 0 || len(p.all)+p.dialing >= p.most || time.Since(p.refused) < refusedFor:
 		least.users++
 		return least, nil, nil
 	}
@@ -88,9 +100,17 @@ func (p *pool) take() (*conn, *attempt, error) {
 	return nil, nil, nil
 }
 
-// open makes a connection. It returns neither one nor an error where those that there
+// connect makes a connection. It returns neither one nor an error where those that there
 // are have to do.
-func (p *pool) open(ctx context.Context) (*conn, error) {
+func (p *pool) connect(ctx context.Context) (*conn, error) {
+	p.mu.Lock()
+	further := len(p.all) > 0
+	p.mu.Unlock()
+	if further { // those that there are have to do soon
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, dialWithin)
+		defer cancel()
+	}
 	c, err := p.dial(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,9 +123,15 @@ func (p *pool) open(ctx context.Context) (*conn, error) {
 		defer close(first.over)
 	}
 	switch {
-	case err != nil && len(p.all) > 0 && ctx.Err() == nil:
+	case err != nil && len(p.all) > 0 && errors.Is(context.Cause(ctx), context.Canceled):
+		return nil, nil // who asked has left
+	case err != nil && len(p.all) > 0:
 		p.refused = time.Now()
-		p.log.Info("the server takes no further connection", "open", len(p.all), "error", err)
+		level := slog.LevelInfo
+		if errors.Is(err, errHost) {
+			level = slog.LevelWarn
+		}
+		p.log.Log(ctx, level, "there is no further connection", "open", len(p.all), "error", err)
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -117,6 +143,24 @@ func (p *pool) open(ctx context.Context) (*conn, error) {
 	p.all = append(p.all, c)
 	c.tasks.Go(func() { <-c.gone; p.remove(c) })
 	return c, nil
+}
+
+// fill makes all further connections that there may be, beside what goes on: much is
+// about to be sent, and each takes many round trips.
+func (p *pool) fill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.all) == 0 || time.Since(p.refused) < refusedFor {
+		return
+	}
+	for len(p.all)+p.dialing < p.most {
+		p.dialing++
+		p.filling.Go(func() {
+			if c, err := p.connect(p.life); err == nil && c != nil { // else it does without, or fails where one is asked for
+				p.put(c)
+			}
+		})
+	}
 }
 
 // put gives a connection back.
@@ -143,6 +187,8 @@ func (p *pool) close() {
 	p.closed = true
 	all := p.all
 	p.mu.Unlock()
+	p.end()
+	p.filling.Wait()
 	for _, c := range all {
 		c.end(core.ErrClosed)
 	}

@@ -20,8 +20,10 @@ import (
 
 	"github.com/offsite-backup/offsite/conformance"
 	"github.com/offsite-backup/offsite/conformance/emulator"
+	"github.com/offsite-backup/offsite/conformance/fault"
 	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/object"
 )
 
 // awkward is a server with more habits.
@@ -115,26 +117,119 @@ func TestWays(t *testing.T) {
 	}
 }
 
-// A rename that replaces nothing is found out to, and used where there are no links.
-func TestRenameThatKeeps(t *testing.T) {
-	server := openssh.Get(t).SFTP
-	fsys := treeOn(t, server, "renames", core.Env{})
-	fsys.links = no // as on a file system without
-	touch(t, fsys, "tmp/a", "tmp/b", "taken")
-	if err := fsys.Link(t.Context(), "tmp/a", "free"); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("a link: %v", err)
+// A link that fails says nothing of links: a scratch file shows whether there are any.
+func TestLinkFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		fails int32 // links
+		want  error
+	}{
+		"once": {1, nil}, "always": {1 << 20, errors.ErrUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := awkward(t, emulator.Habits{})
+			fsys := treeOn(t, server.SFTP, "links", core.Env{})
+			touch(t, fsys, "tmp/a")
+			left := atomic.Int32{}
+			left.Store(test.fails)
+			server.Meet(func(kind byte) emulator.Reply {
+				if kind == emulator.PacketExtended && left.Add(-1) >= 0 {
+					return emulator.Fail
+				}
+				return emulator.Serve
+			})
+			err := fsys.Link(t.Context(), "tmp/a", "free")
+			if err == nil || errors.Is(err, errors.ErrUnsupported) != (test.want != nil) {
+				t.Errorf("the first link: %v", err)
+			}
+			if err := fsys.Link(t.Context(), "tmp/a", "free"); !errors.Is(err, test.want) {
+				t.Errorf("the next: %v, want %v", err, test.want)
+			}
+			if left, err := os.ReadDir(filepath.Join(server.Dir, "links", "tmp")); err != nil || len(left) != 1 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
 	}
-	if err := fsys.RenameNoReplace(t.Context(), "tmp/a", "free"); err != nil {
-		t.Errorf("a rename: %v", err)
+}
+
+// Where a server does not sync, parts on record are there when they are read back.
+func TestPartsAreReadBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		server *emulator.SFTP
+		want   int // parts
+	}{
+		"openssh": {openssh.Get(t).SFTP, 2}, "pkgsftp": {pkgsftp.Get(t).SFTP, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := core.Env{}
+			c := configured(test.server, test.server.Address, "read-back")
+			begun := newStore(treeOn(t, test.server, "read-back", env), c, env)
+			m, err := begun.Begin(t.Context(), "data/app.bin", "aaaaaaaaaaaaaaaa")
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := prove.Noise(2 * smallPart)
+			for i := range 2 {
+				half := body[i*smallPart : (i+1)*smallPart]
+				p := object.Part{Index: i, Offset: int64(i) * smallPart, Size: smallPart, CRC64: prove.Sum(half)}
+				if err := m.Put(t.Context(), p, prove.Section(half)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			partial, err := filepath.Glob(filepath.Join(test.server.Dir, "read-back", "tmp", "*.partial"))
+			if err != nil || len(partial) != 1 {
+				t.Fatal(partial, err)
+			}
+			f, err := os.OpenFile(partial[0], os.O_WRONLY, 0)
+			if err == nil {
+				_, err = f.WriteAt(make([]byte, 4096), smallPart) // as after a loss of power
+				err = errors.Join(err, f.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts, err := m.Parts(t.Context())
+			if err != nil || len(parts) != test.want {
+				t.Errorf("%d parts are there, want %d; %v", len(parts), test.want, err)
+			}
+		})
 	}
-	if err := fsys.RenameNoReplace(t.Context(), "tmp/b", "taken"); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("a rename to what is taken: %v", err)
+}
+
+// A range that is closed takes no connection with it, however far the server is.
+func TestFar(t *testing.T) {
+	server := openssh.Get(t)
+	way, err := fault.Start(fault.Options{Upstream: server.Address, Opaque: true, RoundTrip: 700 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := fsys.RenameNoReplace(t.Context(), "tmp/none", "other"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a rename of nothing: %v", err)
+	t.Cleanup(func() { _ = way.Close() })
+	near := prove.Open(t, configured(server.SFTP, server.Address, "far"), core.Env{})
+	var id core.ID
+	for range 3 {
+		id = prove.Uploaded(t, near, prove.Noise(10*smallPart))
 	}
-	if left, err := os.ReadDir(filepath.Join(server.Dir, "renames", "tmp")); err != nil || len(left) != 1 {
-		t.Errorf("left: %v, %v", left, err)
+	c := configured(server.SFTP, way.Addr(), "far")
+	far := prove.Open(t, c, core.Env{})
+	if all, err := prove.List(t.Context(), far); err != nil || len(all) != 3 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	archive, err := far.Open(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	for range 3 {
+		r, err := archive.Range(t.Context(), 0, -1)
+		if err == nil {
+			_, err = io.ReadFull(r, make([]byte, 1))
+			err = errors.Join(err, r.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if n := way.Counts().Opened; n > smallPool {
+		t.Errorf("%d connections were opened, want at most %d", n, smallPool)
 	}
 }
 

@@ -1,6 +1,7 @@
 package sftp
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -12,8 +13,6 @@ import (
 	"path"
 	"sync"
 	"time"
-
-	"github.com/pkg/sftp"
 
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/filetree"
@@ -30,18 +29,9 @@ type tree struct {
 	dirs   map[string]time.Time // when they were seen to be no links
 	said   map[string]bool      // what was said once
 	synced bool                 // whether a directory was
-	links  finding              // whether the server has hard links
-	keeps  finding              // whether a rename replaces nothing
+
+	linkless bool // whether the server was found to have no hard links
 }
-
-// A finding is what was found out about the server.
-type finding int
-
-const (
-	unknown finding = iota
-	yes
-	no
-)
 
 var _ filetree.FS = (*tree)(nil)
 
@@ -62,7 +52,7 @@ func newTree(c Config, env core.Env) (*tree, error) {
 	log := env.Log.With("agent", env.Name)
 	return &tree{
 		dir: c.dir(), chance: env.Chance, log: log,
-		pool: &pool{dial: d.dial, most: c.connections(), log: log},
+		pool: newPool(c.connections(), log, d.dial),
 		dirs: map[string]time.Time{}, said: map[string]bool{},
 	}, nil
 }
@@ -72,7 +62,7 @@ func (t *tree) path(name string) string { return path.Join(t.dir, name) }
 
 // on runs one operation on a name. Its error says which.
 func (t *tree) on(ctx context.Context, what, name string, f func(*conn) error) error {
-	c, err := t.pool.get(ctx)
+	c, err := t.pool.get(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -94,8 +84,9 @@ func (t *tree) named(what, name string, err error) error {
 }
 
 // noLinksFor is how long a directory that was no link is taken for none: one that
-// becomes one in between two operations is not seen anyway.
-const noLinksFor = time.Second
+// becomes one in between two operations is not seen anyway, and each look is a round
+// trip.
+const noLinksFor = 30 * time.Second
 
 // noLinks refuses a name whose directories are links: objects would be found where
 // none were put.
@@ -106,9 +97,7 @@ func (t *tree) noLinks(c *conn, name string) error {
 		}
 		info, err := c.files.Lstat(t.path(dir))
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue // the operation says so
-		case err != nil:
+		case err != nil: // also that it is not there, which the operation would say too
 			return err
 		case info.Mode()&fs.ModeSymlink != 0:
 			return core.Errorf(core.ErrUnsupported, "%s is a link, and links are not followed", t.path(dir))
@@ -138,7 +127,7 @@ func (t *tree) once(text string, args ...any) {
 }
 
 func (t *tree) OpenFile(ctx context.Context, name string, flag int) (filetree.File, error) {
-	c, err := t.pool.get(ctx)
+	c, err := t.pool.get(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -151,18 +140,15 @@ func (t *tree) OpenFile(ctx context.Context, name string, flag int) (filetree.Fi
 	})
 	if err != nil {
 		t.pool.put(c)
-		what := "open"
-		if flag&os.O_CREATE != 0 {
-			what = "create"
-		}
-		return nil, t.named(what, name, err)
+		what := map[int]string{os.O_RDONLY: "open", os.O_WRONLY: "write"}[flag]
+		return nil, t.named(cmp.Or(what, "create"), name, err)
 	}
 	return f, nil
 }
 
 // chmod keeps others out of what was just made and is empty.
 func (t *tree) chmod(err error) error {
-	if status := (*sftp.StatusError)(nil); errors.As(err, &status) || errors.Is(err, fs.ErrPermission) {
+	if answered(err) {
 		t.once("the server does not let us set who may read what is stored", "error", err)
 		return nil
 	}
@@ -230,6 +216,9 @@ func (t *tree) Remove(ctx context.Context, name string) error {
 	return t.on(ctx, "remove", name, func(c *conn) error { return c.files.Remove(t.path(name)) })
 }
 
+// Prepare makes the connections that are still missing.
+func (t *tree) Prepare() { t.pool.fill() }
+
 func (t *tree) Rename(ctx context.Context, from, to string) error {
 	return t.on(ctx, "rename", from, func(c *conn) error {
 		return t.failure(c, c.files.Rename(t.path(from), t.path(to)), "")
@@ -241,22 +230,23 @@ func (t *tree) SyncDir(ctx context.Context, name string) error {
 }
 
 // syncDir syncs a directory, which is opened like a file for that. That servers and
-// file systems do not offer it they say by "Failure", so it has to succeed only where
-// it did before.
+// file systems do not offer it they say by "Failure" or by denying it, so it has to
+// succeed only where it did before.
 func (t *tree) syncDir(c *conn, dir string) error {
 	if !t.canSync(c) {
 		return nil
 	}
 	d, err := c.files.Open(dir)
 	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
+		err = d.Sync()
+		c.later(d.Close)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err == nil {
 		t.synced = true
 	}
-	if status := (*sftp.StatusError)(nil); errors.As(err, &status) && !t.synced {
+	if answered(err) && !t.synced {
 		return nil
 	}
 	return err

@@ -6,23 +6,22 @@ import (
 	"io"
 )
 
+// What a stream has on its way. Two of them fill a channel.
 const (
-	piece = 1 << 20 // bytes that are asked for at once, in packets
-	ahead = 2       // pieces of one file on their way: what fills a channel
+	piece = 256 << 10 // bytes that are asked for at once, in packets
+	ahead = 4         // pieces
 )
 
 // Stream reads pieces ahead of the caller.
 func (f *file) Stream(off, n int64) io.ReadCloser {
-	s := &stream{file: f, off: off, end: off + n}
-	s.ctx, s.cancel = context.WithCancelCause(f.ctx)
-	return s
+	return &stream{file: f, off: off, end: off + n}
 }
 
-// A stream is a range on its way. It is for one goroutine.
+// A stream is a range on its way. It is for one goroutine. What it asked for ends with
+// the connection and not with the context, unless somebody waits for it: a range that
+// nobody wants any more is no reason to end a connection that others use.
 type stream struct {
 	file     *file
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
 	off, end int64       // of what was not asked for yet
 	asked    []*transfer // in order
 	head     *transfer   // that is being read
@@ -63,13 +62,20 @@ func (s *stream) next() error {
 	if len(s.asked) == 0 {
 		return io.EOF
 	}
-	s.head, s.asked = s.asked[0], s.asked[1:]
-	<-s.head.done
-	s.rest = s.head.buffer[:s.head.n]
-	if errors.Is(s.head.err, io.EOF) {
+	first := s.asked[0]
+	select {
+	case <-first.done:
+	case <-s.file.ctx.Done():
+		c := s.file.conn
+		c.tasks.Go(func() { c.overdue(&operation{s.file.ctx, first.done}) })
+		return context.Cause(s.file.ctx)
+	}
+	s.head, s.asked = first, s.asked[1:]
+	s.rest = first.buffer[:first.n]
+	if errors.Is(first.err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
-	return s.head.err
+	return first.err
 }
 
 // ask asks for the next piece.
@@ -78,23 +84,19 @@ func (s *stream) ask(buffer []byte) {
 	if int64(len(buffer)) < n {
 		buffer = make([]byte, n)
 	}
-	a, off := &transfer{buffer: buffer[:n], done: make(chan struct{})}, s.off
+	a, off, ctx := &transfer{buffer: buffer[:n], done: make(chan struct{})}, s.off, context.WithoutCancel(s.file.ctx)
 	s.off += n
 	s.asked = append(s.asked, a)
-	go func() {
+	s.file.conn.tasks.Go(func() {
 		defer close(a.done)
-		a.n, a.err = s.file.readAt(s.ctx, a.buffer, off)
-	}()
+		a.n, a.err = s.file.readAt(ctx, a.buffer, off)
+	})
 }
 
 var errLeft = errors.New("the rest is not wanted")
 
-// Close waits for what is on its way, not for long.
+// Close leaves what is on its way.
 func (s *stream) Close() error {
-	s.cancel(errLeft)
-	for _, a := range s.asked {
-		<-a.done
-	}
 	s.asked, s.rest, s.err = nil, nil, errLeft
 	return nil
 }

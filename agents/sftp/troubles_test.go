@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"github.com/offsite-backup/offsite/conformance/fault"
 	"github.com/offsite-backup/offsite/conformance/prove"
 	"github.com/offsite-backup/offsite/core"
+	"github.com/offsite-backup/offsite/core/filetree"
+	"github.com/offsite-backup/offsite/core/object"
 )
 
 // before is a proxy before a server, with rules for its connections.
@@ -131,11 +135,13 @@ func TestDenied(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can start a server for another user")
 	}
-	dir := t.TempDir()
-	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	dir, err := os.MkdirTemp("/tmp", "sftp") // others can get there
+	if err == nil {
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	server, err := emulator.StartSSHDFor(t.Context(), dir, "nobody")
 	if errors.Is(err, emulator.ErrMissing) && os.Getenv("CI") != "true" {
@@ -169,6 +175,75 @@ func TestDenied(t *testing.T) {
 	}
 	_, err = prove.List(t.Context(), a)
 	prove.Kind(t, "a list", err, core.ErrDenied)
+}
+
+// A mortal process has always ended for the next one.
+type mortal struct{}
+
+func (*mortal) Name() string      { return "mortal" }
+func (*mortal) Ended(string) bool { return true }
+
+// Who may remove nothing makes, lists and restores backups, goes on with an upload, and
+// what stays is no error.
+func TestMayNotRemove(t *testing.T) {
+	openssh.Get(t) // or there is none
+	server, err := emulator.StartSSHD(t.Context(), t.TempDir(), "ForceCommand internal-sftp -P remove,rmdir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	c := configured(server.SFTP, server.Address, "keeps")
+	a := prove.Open(t, c, core.Env{})
+	bodies := map[core.ID][]byte{}
+	for _, size := range []int{1000, 3*smallPart + 1} {
+		body := prove.Noise(size)
+		bodies[prove.Uploaded(t, a, body)] = body
+	}
+	for id := range bodies {
+		if _, err := core.Download(t.Context(), a, id, filepath.Join(t.TempDir(), "back")); err != nil { // which checks it
+			t.Error(err)
+		}
+	}
+	if err := a.Delete(t.Context(), slices.Collect(maps.Keys(bodies))[0]); !errors.Is(err, core.ErrDenied) {
+		t.Errorf("a delete: %v", err)
+	}
+	begun := func() *filetree.Store {
+		fsys, err := newTree(*c, core.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := filetree.New(fsys, filetree.Options{Limits: object.Limits{PartSize: smallPart, Workers: 1}, NoLocks: true, Process: new(mortal)})
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	one, two := prove.Noise(smallPart), prove.Noise(1000)
+	parts := []object.Part{{Size: smallPart, CRC64: prove.Sum(one)}, {Index: 1, Offset: smallPart, Size: 1000, CRC64: prove.Sum(two)}}
+	m, err := begun().Begin(t.Context(), "data/killed.bin", "aaaaaaaaaaaaaaaa")
+	if err == nil {
+		err = m.Put(t.Context(), parts[0], prove.Section(one))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m, err := range begun().Multiparts(t.Context(), "data/killed.bin") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there, err := m.Parts(t.Context()); err != nil || len(there) != 1 {
+			t.Errorf("%v, %v, want one part", there, err)
+		}
+		if err := m.Put(t.Context(), parts[1], prove.Section(two)); err != nil {
+			t.Fatal(err)
+		}
+		if o, err := m.Commit(t.Context(), parts); err != nil || o.Size != smallPart+1000 {
+			t.Errorf("%+v, %v", o, err)
+		}
+	}
+	for left, err := range a.(core.Sweeper).Sweep(t.Context(), func(core.ID) bool { return true }) {
+		if err != nil && (left.Key != "data/killed.bin" || !errors.Is(err, core.ErrDenied)) { // that one belongs to no backup
+			t.Errorf("a sweep: %v: %v", left, err)
+		}
+	}
 }
 
 // A server that is killed in the middle of an upload, and comes back, gets the rest.

@@ -8,6 +8,8 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
@@ -63,6 +65,9 @@ func Write(root string, part Part, name string, taken []string) (files []string,
 		files = append(files, to)
 		return nil
 	})
+	if err == nil {
+		err = checkDeclared(filepath.Join(root, "cmd", "offsite"), name, files)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +141,48 @@ func checkName(name string, taken []string) error {
 		return core.Errorf(core.ErrInvalid, "%q is taken: take another name", name)
 	}
 	return nil
+}
+
+// checkDeclared refuses a name that the package in dir declares, in a test too: the file
+// that is written there imports a package of that name. Those to be written it does not
+// read.
+func checkDeclared(dir, name string, written []string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if slices.Contains(written, path.Join("cmd", "offsite", filepath.Base(file))) {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(f.Decls, func(d ast.Decl) bool { return declares(d, name) }) {
+			return core.Errorf(core.ErrInvalid, "%q means something else in %s: take another name", name, file)
+		}
+	}
+	return nil
+}
+
+func declares(decl ast.Decl, name string) bool {
+	is := func(i *ast.Ident) bool { return i.Name == name }
+	switch d := decl.(type) {
+	case *ast.FuncDecl:
+		return d.Recv == nil && is(d.Name)
+	case *ast.GenDecl:
+		return slices.ContainsFunc(d.Specs, func(spec ast.Spec) bool {
+			switch s := spec.(type) {
+			case *ast.TypeSpec:
+				return is(s.Name)
+			case *ast.ValueSpec:
+				return slices.ContainsFunc(s.Names, is)
+			}
+			return false
+		})
+	}
+	return false
 }
 
 // imported are the packages that the written code imports, and what it declares.

@@ -119,6 +119,54 @@ func TestWriteElsewhere(t *testing.T) {
 	}
 }
 
+// A name that the program declares, in a test too, cannot be that of a package which it
+// imports. Those of methods, and what its files import, can.
+func TestDeclared(t *testing.T) {
+	dir := root(t)
+	text := `package main
+
+import "example.com/elsewhere"
+
+const ca, cb = 1, 2
+
+var (
+	va, vb = 1, 2
+	vc     int
+)
+
+type ty struct{ field int }
+
+func fu[parameter any]() { local := elsewhere.X }
+
+func (ty) method() {}
+`
+	if err := os.WriteFile(filepath.Join(dir, "cmd", "offsite", "more_linux_test.go"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := all(t, dir)
+	for _, name := range []string{"ca", "cb", "va", "vb", "vc", "ty", "fu"} {
+		for _, part := range []Part{Agent, Hook} {
+			if _, err := Write(dir, part, name, nil); !errors.Is(err, core.ErrInvalid) || !strings.Contains(err.Error(), "more_linux_test.go") {
+				t.Errorf("%s %s: %v", part, name, err)
+			}
+		}
+	}
+	if after := all(t, dir); !slices.Equal(before, after) {
+		t.Errorf("wrote %v", after)
+	}
+	for _, name := range []string{"field", "parameter", "local", "method", "elsewhere"} {
+		if _, err := Write(dir, Agent, name, nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cmd", "offsite", "broken.go"), []byte("package"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(dir, Agent, "b2", nil); err == nil {
+		t.Error("what cannot be read may declare it")
+	}
+}
+
 // Names are those of packages that Go builds everywhere.
 func TestNames(t *testing.T) {
 	for _, name := range []string{

@@ -347,7 +347,7 @@ func TestOrderOfSyncs(t *testing.T) {
 			switch op.Call {
 			case faulty.Write, faulty.Truncate:
 				dirty[op.Name] = true
-			case faulty.Sync:
+			case faulty.Sync, faulty.Remove:
 				delete(dirty, op.Name)
 			case faulty.SyncDir:
 				delete(unsynced, op.Name)

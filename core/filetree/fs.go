@@ -67,6 +67,12 @@ type FS interface {
 	Close() error
 }
 
+// A Preparer is an FS that has something to get ready before much is written at once.
+type Preparer interface {
+	// Prepare says that this is about to happen. It does not wait.
+	Prepare()
+}
+
 // A File is an open file of an FS. Whoever opened it closes it.
 type File interface {
 	io.ReaderAt
@@ -85,12 +91,20 @@ type File interface {
 	io.Closer
 }
 
-// A Streamer is a File at the other end of a network, where what is read in order is
-// asked for before it is wanted.
+// A Streamer is a File at the other end of a network, where one who writes in order
+// does not wait for each answer, and what is read in order is asked for before it is
+// wanted.
 type Streamer interface {
 	// Stream reads n bytes from off, more than none, and ends with io.EOF or
 	// io.ErrUnexpectedEOF. The caller closes it before the File.
 	Stream(off, n int64) io.ReadCloser
+
+	// Fill writes from off what r gives until it ends. What was written when it fails
+	// is not known. An error of r ends it.
+	Fill(r io.Reader, off int64) error
+
+	// Durable says whether Sync does anything.
+	Durable() bool
 }
 
 // A Locker is a File with a lock, where the place has such a thing.

@@ -176,6 +176,9 @@ func (h *hold) end() {
 // tryLock opens and locks the partial file. It answers errHeld where another has the
 // lock, errors.ErrUnsupported where the place has none.
 func (m *multipart) tryLock(ctx context.Context) (File, error) {
+	if m.store.options.NoLocks {
+		return nil, errors.ErrUnsupported
+	}
 	if _, err := m.there(ctx); err != nil {
 		return nil, err
 	}

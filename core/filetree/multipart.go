@@ -3,6 +3,7 @@ package filetree
 import (
 	"context"
 	"errors"
+	"hash"
 	"io"
 	"io/fs"
 	"iter"
@@ -25,11 +26,14 @@ func (s *Store) Begin(ctx context.Context, key, token string) (object.Multipart,
 	if err := checkUpload(key, token); err != nil {
 		return nil, err
 	}
+	if p, ok := s.fs.(Preparer); ok {
+		p.Prepare()
+	}
 	m, err := s.begin(ctx, key, token)
 	if err != nil {
 		return nil, err
 	}
-	m.hold().known = true
+	m.bare, m.hold().known = false, true
 	if err := m.enter(ctx, false); err != nil {
 		return nil, err
 	}
@@ -54,6 +58,7 @@ func (s *Store) begin(ctx context.Context, key, token string) (*multipart, error
 		return nil, err
 	}
 	m := s.upload(ctx, key, token)
+	m.bare = true
 	if err := s.create(ctx, m.partial()); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, s.fail(ctx, err)
 	}
@@ -99,7 +104,7 @@ func (s *Store) found(ctx context.Context, info fs.FileInfo, prefix string) (*mu
 		return nil, nil
 	}
 	if key, ok := parseClaim(info.Name()); ok && strings.HasPrefix(key, prefix) {
-		return nil, s.breakClaim(ctx, key)
+		return nil, mayStay(s.breakClaim(ctx, key))
 	}
 	m := s.parse(ctx, info.Name())
 	if m == nil || !strings.HasPrefix(m.key, prefix) {
@@ -107,7 +112,7 @@ func (s *Store) found(ctx context.Context, info fs.FileInfo, prefix string) (*mu
 	}
 	now, err := m.there(ctx)
 	if errors.Is(err, core.ErrNotFound) {
-		return nil, m.clear(ctx)
+		return nil, mayStay(m.clear(ctx))
 	}
 	if err != nil {
 		return nil, err
@@ -143,6 +148,7 @@ type multipart struct {
 	find sync.Once
 	held *hold       // as find found it
 	lost atomic.Bool // to another who goes on with it
+	bare bool        // has neither record nor owner
 }
 
 func (s *Store) upload(ctx context.Context, key, token string) *multipart {
@@ -166,23 +172,26 @@ func (m *multipart) record() string  { return tmpName(m.key, m.Token()) + record
 // whoever linked it was killed before it removed this name, is core.ErrNotFound:
 // whoever wrote to it would write to the object.
 func (m *multipart) there(ctx context.Context) (fs.FileInfo, error) {
-	info, err := m.store.lstat(ctx, m.partial())
-	if err != nil {
+	var info, final fs.FileInfo
+	var none error
+	err := m.store.together(
+		func() (err error) { info, err = m.store.lstat(ctx, m.partial()); return err },
+		func() error { final, none = m.store.fs.Lstat(ctx, m.key); return nil },
+	)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	final, err := m.store.fs.Lstat(ctx, m.key)
-	if errors.Is(err, fs.ErrNotExist) {
+	case errors.Is(none, fs.ErrNotExist):
 		return info, nil
-	}
-	if err == nil && version(final) == version(info) {
+	case none == nil && version(final) == version(info):
 		return nil, core.Errorf(core.ErrNotFound, "the upload is %s by now", m.key)
 	}
-	return info, m.store.fail(ctx, err)
+	return info, m.store.fail(ctx, none)
 }
 
 // Parts reads the record. What it returns lies in the partial file and, with
-// Options.ReadBack, is what the record says. Of an upload that another writes to it
-// vouches for nothing.
+// Options.ReadBack or where nothing can be synced, is what the record says. Of an
+// upload that another writes to it vouches for nothing.
 func (m *multipart) Parts(ctx context.Context) ([]object.Part, error) {
 	info, err := m.there(ctx)
 	if err != nil {
@@ -200,13 +209,15 @@ func (m *multipart) Parts(ctx context.Context) ([]object.Part, error) {
 		return nil, err
 	}
 	defer f.Close()
+	remote, streams := f.(Streamer)
+	readBack := m.store.options.ReadBack || streams && !remote.Durable()
 	crc, buf := crc64nvme.New(), make([]byte, 256<<10)
 	var parts []object.Part
 	for _, p := range recorded {
 		if p.Size > info.Size()-p.Offset {
 			continue
 		}
-		if m.store.options.ReadBack {
+		if readBack {
 			_, err := transfer.Sum(&reader{ctx: ctx, store: m.store, file: f, at: p.Offset, left: p.Size}, crc, buf)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
@@ -254,30 +265,59 @@ func (m *multipart) put(ctx context.Context, p object.Part, text []byte, body *i
 // the partial file.
 func (m *multipart) write(ctx context.Context, l *lease, p object.Part, body *io.SectionReader) error {
 	return m.store.edit(ctx, m.partial(), func(f File) error {
-		crc, buf := crc64nvme.New(), make([]byte, min(p.Size, 1<<20))
-		for done := int64(0); done < p.Size; {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			piece := buf[:min(p.Size-done, int64(len(buf)))]
-			n, err := body.ReadAt(piece, done)
-			if n < len(piece) {
-				return fromSource(err)
-			}
-			crc.Write(piece)
-			if err := l.check(ctx); err != nil {
-				return err
-			}
-			if _, err := f.WriteAt(piece, p.Offset+done); err != nil {
-				return m.store.fail(ctx, err)
-			}
-			done += int64(n)
+		in := &source{ctx: ctx, lease: l, body: body, left: p.Size, crc: crc64nvme.New()}
+		var err error
+		if remote, ok := f.(Streamer); ok {
+			err = remote.Fill(in, p.Offset)
+		} else {
+			_, err = io.CopyBuffer(io.NewOffsetWriter(f, p.Offset), in, make([]byte, min(max(p.Size, 1), 1<<20)))
 		}
-		if body.Size() != p.Size || core.CRC64(crc.Sum64()) != p.CRC64 {
+		switch {
+		case in.err != nil:
+			return in.err
+		case err != nil:
+			return m.store.fail(ctx, err)
+		case body.Size() != p.Size || core.CRC64(in.crc.Sum64()) != p.CRC64:
 			return core.Errorf(core.ErrChanged, "the source gives other bytes than before")
 		}
 		return nil
 	})
+}
+
+// A source is a part on its way into the partial file, as long as that may be written
+// to. It is for one goroutine.
+type source struct {
+	ctx   context.Context
+	lease *lease
+	body  *io.SectionReader
+	done  int64
+	left  int64
+	crc   hash.Hash64
+	err   error // why it ended early
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.err == nil && s.left == 0 {
+		return 0, io.EOF
+	}
+	if s.err == nil && s.ctx.Err() != nil {
+		s.err = context.Cause(s.ctx)
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	p = p[:min(int64(len(p)), s.left)]
+	n, err := s.body.ReadAt(p, s.done)
+	if n < len(p) {
+		s.err = fromSource(err)
+		return 0, s.err
+	}
+	if s.err = s.lease.check(s.ctx); s.err != nil {
+		return 0, s.err
+	}
+	s.crc.Write(p)
+	s.done, s.left = s.done+int64(n), s.left-int64(n)
+	return n, nil
 }
 
 // fromSource keeps a source's own error as it is.
@@ -319,10 +359,26 @@ func (m *multipart) Abort(ctx context.Context) error {
 	return m.clear(ctx)
 }
 
+// mayStay forgives that leftovers cannot be removed: who may remove nothing makes and
+// reads backups all the same.
+func mayStay(err error) error {
+	if errors.Is(err, core.ErrDenied) {
+		return nil
+	}
+	return err
+}
+
 // clear removes the names of the upload. An object that one of them is a second
 // name of stays.
 func (m *multipart) clear(ctx context.Context) error {
-	err := errors.Join(m.store.remove(ctx, m.partial()), m.store.remove(ctx, m.record()), m.store.remove(ctx, m.owner()))
+	remove := func(name string) func() error {
+		return func() error { return m.store.remove(ctx, name) }
+	}
+	steps := []func() error{remove(m.partial())}
+	if !m.bare {
+		steps = append(steps, remove(m.record()), remove(m.owner()))
+	}
+	err := m.store.together(steps...)
 	if err == nil {
 		m.store.drop(m.partial())
 	}

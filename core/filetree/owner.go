@@ -109,7 +109,7 @@ func (m *multipart) adopt(ctx context.Context, h *hold) error {
 	if err := m.inherit(ctx, parts); err != nil {
 		return err
 	}
-	if err := old.clear(ctx); err != nil {
+	if err := mayStay(old.clear(ctx)); err != nil {
 		return err
 	}
 	return s.fail(ctx, s.fs.SyncDir(ctx, tmpDir))

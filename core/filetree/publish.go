@@ -106,5 +106,5 @@ func (s *Store) now(ctx context.Context, key string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return m.started, m.clear(ctx)
+	return m.started, mayStay(m.clear(ctx))
 }

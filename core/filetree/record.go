@@ -108,7 +108,10 @@ func (m *multipart) forget(ctx context.Context, p object.Part) error {
 		return m.store.fail(ctx, err)
 	}
 	if old, ok := parseLine(text, p.Index); ok && old != p {
-		return m.note(ctx, p.Index, make([]byte, lineSize))
+		return m.store.edit(ctx, m.record(), func(f File) error {
+			_, err := f.WriteAt(make([]byte, lineSize), int64(p.Index)*lineSize)
+			return m.store.fail(ctx, err)
+		})
 	}
 	return nil
 }
@@ -129,13 +132,16 @@ func (h *hold) blank(index int) bool {
 	return h.noted != nil && !h.noted[index]
 }
 
-// note writes one line of the record.
+// note puts a part on record. That is not synced: whoever does not find it sends the
+// part again.
 func (m *multipart) note(ctx context.Context, index int, text []byte) error {
 	m.hold().remember(index)
-	return m.store.edit(ctx, m.record(), func(f File) error {
-		_, err := f.WriteAt(text, int64(index)*lineSize)
-		return m.store.fail(ctx, err)
-	})
+	f, err := m.store.open(ctx, m.record(), os.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(text, int64(index)*lineSize)
+	return m.store.fail(ctx, errors.Join(err, f.Close()))
 }
 
 // begun says that there is a record with nothing in it.

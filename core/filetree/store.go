@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/offsite-backup/offsite/core"
 	"github.com/offsite-backup/offsite/core/object"
 	"github.com/offsite-backup/offsite/core/transfer"
@@ -26,6 +28,12 @@ type Options struct {
 	// checksum, so that it vouches for what is there and not for what a sync
 	// promised. It suits a place that is read faster than written.
 	ReadBack bool
+
+	// Remote says that each operation waits for a network.
+	Remote bool
+
+	// NoLocks says that no File of the FS is a Locker, which saves asking.
+	NoLocks bool
 
 	// Process knows the processes of this machine; nil means as the system does.
 	Process Process
@@ -280,11 +288,32 @@ func notDir(name string) error {
 // syncDirs makes the names in dir and of the directories that lead to it survive
 // a loss of power.
 func (s *Store) syncDirs(ctx context.Context, dir string) error {
-	for ; ; dir = path.Dir(dir) {
-		if err := s.fs.SyncDir(ctx, dir); err != nil || dir == "." {
-			return s.fail(ctx, err)
+	var steps []func() error
+	for above := dir; ; above = path.Dir(above) {
+		steps = append(steps, func() error { return s.fs.SyncDir(ctx, above) })
+		if above == "." {
+			return s.fail(ctx, s.together(steps...))
 		}
 	}
+}
+
+// together takes steps that do not depend on each other, all of them: side by side where
+// each waits for a network.
+func (s *Store) together(steps ...func() error) error {
+	if s.options.Remote {
+		var all errgroup.Group
+		for _, step := range steps {
+			all.Go(step)
+		}
+		return all.Wait()
+	}
+	var failed error
+	for _, step := range steps {
+		if err := step(); failed == nil {
+			failed = err
+		}
+	}
+	return failed
 }
 
 // syncSeen makes every object survive that Stat has told of. Somebody may be about

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -412,55 +411,6 @@ func TestRanges(t *testing.T) {
 	m.set("data/"+string(id)+".tar.zst", body)
 	if _, err := read(0, 10); !errors.Is(err, core.ErrChanged) {
 		t.Errorf("another version: %v, want ErrChanged", err)
-	}
-}
-
-func TestCache(t *testing.T) {
-	m := newMemory()
-	dir := t.TempDir()
-	a := open(t, m, core.Env{CacheDir: dir})
-	for i := range 20 {
-		nth := core.ID(fmt.Sprintf("b%02d", i))
-		if err := a.Upload(t.Context(), source(t, nth, content(1, 10))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	fetched := func() (n int) {
-		m.asked()
-		b := open(t, m, core.Env{CacheDir: dir})
-		if ids, errs := listAll(t, b); len(ids) != len(m.keys())/2 || len(errs) > 0 {
-			t.Fatalf("list: %v, %v", ids, errs)
-		}
-		for _, r := range m.asked() {
-			if strings.HasPrefix(r, "range ") {
-				n++
-			}
-		}
-		return n
-	}
-	if n := fetched(); n != 20 {
-		t.Errorf("first list fetched %d documents, want 20", n)
-	}
-	if n := fetched(); n != 0 {
-		t.Errorf("second list fetched %d documents, want 0", n)
-	}
-	m.set("meta/b03.json", m.objects["meta/b03.json"].body) // a new version
-	delete(m.objects, "meta/b04.json")
-	delete(m.objects, "data/b04.tar.zst")
-	if n := fetched(); n != 1 {
-		t.Errorf("list after one changed fetched %d documents, want 1", n)
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*", "meta", "*"))
-	if err != nil || len(files) != 19 {
-		t.Errorf("%d cached documents, want 19: %v", len(files), err)
-	}
-	for _, f := range files {
-		if err := os.WriteFile(f, []byte("torn"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := fetched(); n != 19 {
-		t.Errorf("list with a torn cache fetched %d documents, want 19", n)
 	}
 }
 

@@ -3,7 +3,6 @@ package object
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"strings"
@@ -35,13 +34,16 @@ type examination struct {
 	*call
 	yield func(core.Finding, error) bool
 
-	key      string // of the scratch object
-	partsKey string // of the one in parts
-	absent   bool   // whether the place was not there
-	unlisted bool   // whether it cannot be listed
-	timed    bool   // whether its clock was seen
-	stored   bool   // whether the scratch object is there
-	fresh    bool   // whether this examination stored it
+	key      string        // of the scratch object
+	partsKey string        // of the one in parts
+	absent   bool          // whether the place was not there
+	unlisted bool          // whether it cannot be listed
+	timed    bool          // whether its clock was seen
+	stored   bool          // whether the scratch object is there
+	fresh    bool          // whether this examination stored it
+	ahead    time.Duration // of this machine's clock, as far as was seen
+	earlier  []Object      // scratch objects of others
+	reused   bool          // whether the scratch object is one of them
 	open     Multipart
 	parted   bool // whether it has a part
 }
@@ -78,15 +80,14 @@ func (e *examination) tidy() {
 	if e.open != nil {
 		_ = e.open.Abort(later) // a sweep finds it
 	}
-	if e.stored {
+	if e.stored && !e.reused {
 		_ = e.agent.store.Delete(later, e.key)
 	}
 }
 
-// look finds what earlier examinations left. One that may not be removed is the
-// scratch object of this one too, so that there will never be two.
+// look finds what others left. One that is old is the scratch object of this examination
+// too: where nothing may be removed there will never be two.
 func (e *examination) look() error {
-	var earlier []string
 	for o, err := range e.agent.store.List(e, ScratchPrefix, "") {
 		if e.absent = errors.Is(err, core.ErrNoPlace); e.absent {
 			return nil // an upload may make it
@@ -94,17 +95,23 @@ func (e *examination) look() error {
 		if e.unlisted = err != nil; err != nil {
 			return e.tell("list", err)
 		}
-		at, ok := scratchID(o.Key).Time()
-		if ok && e.agent.env.Now().Sub(at) > scratchStays {
-			earlier = append(earlier, o.Key)
+		id := scratchID(o.Key)
+		if id == "" {
+			continue
 		}
-	}
-	for _, key := range earlier {
-		if err := e.agent.store.Delete(e, key); errors.Is(err, core.ErrDenied) {
-			e.key = key
+		e.earlier = append(e.earlier, o)
+		at, _ := id.Time()
+		if !e.reused && (e.old(o) || e.agent.env.Now().Sub(at) > scratchStays) {
+			e.key, e.reused = o.Key, true
 		}
 	}
 	return nil
+}
+
+// old says whether nobody examines the place by a scratch object any more: by the date
+// that the place gave it, and the clock of the place as soon as that was seen.
+func (e *examination) old(o Object) bool {
+	return e.agent.env.Now().Add(e.ahead).Sub(o.Modified) > scratchStays
 }
 
 func (e *examination) write() error {
@@ -120,14 +127,29 @@ func (e *examination) write() error {
 			return err
 		}
 	}
+	if err == nil {
+		err = e.writable()
+	}
 	if err := e.tell("write", err); err != nil || !e.fresh {
 		return err
 	}
 	return e.clock(o.Modified, asked)
 }
 
-// list looks for the scratch object. It is there too where a place took it and did
-// not let it be looked at.
+// writable looks where backups are, which may have other rights than the scratch object.
+func (e *examination) writable() error {
+	store, ok := e.agent.store.(Writability)
+	if !ok {
+		return nil
+	}
+	if err := store.Writable(e, dataPrefix); err != nil {
+		return err
+	}
+	return store.Writable(e, metaPrefix)
+}
+
+// list looks for the scratch object, and at what is first where backups are. It is there
+// too where a place took it and did not let it be looked at.
 func (e *examination) list() error {
 	if e.unlisted {
 		return nil
@@ -139,10 +161,18 @@ func (e *examination) list() error {
 		}
 		listed = listed || o.Key == e.key
 	}
-	if e.stored && !listed {
+	if e.stored && !e.reused && !listed {
 		return e.tell("list", core.Errorf(core.ErrUnavailable, "%s was stored and is not listed", e.key))
 	}
 	e.stored = listed
+	for _, prefix := range []string{dataPrefix, metaPrefix} {
+		for _, err := range e.agent.store.List(e, prefix, "") {
+			if err != nil {
+				return e.tell("list", err)
+			}
+			break
+		}
+	}
 	return e.tell("list", nil)
 }
 
@@ -150,7 +180,7 @@ func (e *examination) list() error {
 // same right.
 func (e *examination) read() error {
 	o, err := e.agent.store.Stat(e, e.key)
-	if !e.stored && errors.Is(err, core.ErrNotFound) {
+	if (!e.stored || e.reused) && errors.Is(err, core.ErrNotFound) {
 		err = nil
 	} else if err == nil {
 		err = e.same(o)
@@ -225,7 +255,7 @@ func (e *examination) find(asked time.Time) error {
 		}
 	}
 	if e.parted && found == nil { // without a part, not every place has it
-		return e.tell("find uploads", core.Errorf(core.ErrUnavailable, "%s was begun and is not found", e.partsKey))
+		return e.say(core.Finding{What: "find uploads", Verdict: core.VerdictNote, Why: "an upload that was begun cannot be found again: one that is interrupted begins anew"})
 	}
 	if err := e.tell("find uploads", nil); err != nil || found == nil {
 		return err
@@ -233,8 +263,18 @@ func (e *examination) find(asked time.Time) error {
 	return e.clock(found.Started(), asked)
 }
 
-// remove removes the scratch object. Who may not delete may do without.
+// remove removes the scratch object, and those of others that are old. Who may not delete
+// may do without.
 func (e *examination) remove() error {
+	for _, o := range e.earlier {
+		switch {
+		case o.Key == e.key && !e.old(o):
+			e.stored = false
+			return e.say(core.Finding{What: "delete", Verdict: core.VerdictNote, Why: "not tried: by the clock of the place somebody may be looking at it just now, by " + e.key})
+		case o.Key != e.key && e.old(o):
+			_ = e.agent.store.Delete(e, o.Key) // a sweep finds it
+		}
+	}
 	if !e.stored {
 		return nil
 	}
@@ -267,41 +307,6 @@ func (e *examination) settings() error {
 	}
 	f := e.finding("settings", err)
 	f.Verdict = core.VerdictWarning
-	return e.say(f)
-}
-
-// Clocks that are so far apart are worth a word, a warning, and keep things from
-// working: signatures are refused from a quarter of an hour on.
-const (
-	clockTold   = 5 * time.Second
-	clockWarned = time.Minute
-	clockFailed = 10 * time.Minute
-)
-
-// clock compares the time that the place gave to something, which was asked for at
-// asked, with this machine's.
-func (e *examination) clock(at, asked time.Time) error {
-	if e.timed || at.IsZero() {
-		return nil
-	}
-	e.timed = true
-	ahead := max(at.Sub(e.agent.env.Now()), 0) + min(at.Sub(asked), 0)
-	f := core.Finding{What: "clock", Verdict: core.VerdictOK}
-	if ahead.Abs() >= clockTold {
-		f.Why = fmt.Sprintf("that of the place is %v ahead of this machine's", ahead.Round(time.Second))
-	}
-	if ahead <= -clockTold {
-		f.Why = fmt.Sprintf("that of the place is %v behind this machine's", -ahead.Round(time.Second))
-	}
-	switch {
-	case ahead.Abs() >= clockFailed:
-		f.Verdict = core.VerdictFailed
-	case ahead.Abs() >= clockWarned:
-		f.Verdict = core.VerdictWarning
-	}
-	if f.Verdict != core.VerdictOK {
-		f.Do = "set this machine's clock, and keep it right"
-	}
 	return e.say(f)
 }
 

@@ -2,7 +2,9 @@ package object
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -35,7 +37,7 @@ func (x explained) Settings(context.Context) ([]core.Finding, error) { return x.
 func refuse(kind core.ErrorKind, words ...string) func(string) error {
 	return func(request string) error {
 		for _, word := range words {
-			if strings.HasPrefix(request, word+" ") {
+			if strings.HasPrefix(request+" ", word+" ") {
 				return &core.Error{Kind: kind, Err: lack("mem:" + word)}
 			}
 		}
@@ -79,6 +81,8 @@ func TestExamine(t *testing.T) {
 		"no put":          {before: refuse(core.ErrDenied, "put"), want: "write failed mem:put, list ok, read ok, write parts ok, find uploads ok, list parts ok, abort uploads ok"},
 		"no range":        {before: refuse(core.ErrDenied, "range"), want: strings.Replace(ok, "read ok", "read failed mem:range", 1)},
 		"no list":         {before: refuse(core.ErrDenied, "list"), want: "list failed mem:list, " + strings.Replace(ok, "list ok, ", "", 1)},
+		"no list of data": {before: refuse(core.ErrDenied, "list data/"), want: strings.Replace(ok, "list ok", "list failed mem:list data/", 1)},
+		"no list of meta": {before: refuse(core.ErrDenied, "list meta/"), want: strings.Replace(ok, "list ok", "list failed mem:list meta/", 1)},
 		"no begin":        {before: refuse(core.ErrDenied, "begin"), want: "write ok, clock ok, list ok, read ok, write parts failed mem:begin, find uploads ok, delete ok"},
 		"no part":         {before: refuse(core.ErrDenied, "part"), want: strings.Replace(ok, "write parts ok", "write parts failed mem:part", 1)},
 		"no list parts":   {before: refuse(core.ErrDenied, "parts"), want: strings.Replace(ok, "list parts ok", "list parts failed mem:parts", 1)},
@@ -138,7 +142,8 @@ func TestExamineClock(t *testing.T) {
 // it when it may.
 func TestExamineAgain(t *testing.T) {
 	m, now := newMemory(), time.Now()
-	env := core.Env{Now: func() time.Time { return now }}
+	m.now = func() time.Time { return now }
+	env := core.Env{Now: m.now}
 	m.before = refuse(core.ErrDenied, "delete")
 	first := examine(t, m, env)
 	left := m.keys()
@@ -148,7 +153,6 @@ func TestExamineAgain(t *testing.T) {
 		t.Errorf("%v is left, then %v", left, m.keys())
 	}
 	first = slices.DeleteFunc(first, func(f string) bool { return f == "clock ok" })
-	second = slices.DeleteFunc(second, func(f string) bool { return strings.HasPrefix(f, "clock") })
 	if !slices.Equal(first, second) {
 		t.Errorf("found %v, then %v", first, second)
 	}
@@ -156,6 +160,102 @@ func TestExamineAgain(t *testing.T) {
 	examine(t, m, env)
 	if len(m.keys()) > 0 {
 		t.Errorf("left: %v", m.keys())
+	}
+}
+
+// TestExamineBeside leaves alone what another machine examines the place by, whatever
+// the clocks, and removes what is old by that of the place.
+func TestExamineBeside(t *testing.T) {
+	for _, skew := range []time.Duration{0, 3 * scratchStays, -3 * scratchStays, 30 * 24 * time.Hour} {
+		m, now := newMemory(), time.Now()
+		m.now = func() time.Time { return now }
+		put := func(at time.Time) string {
+			old, err := core.NewID(at, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := scratchKey(old)
+			m.set(key, []byte(scratchText))
+			s := m.objects[key]
+			s.Modified = at
+			m.objects[key] = s
+			return key
+		}
+		ours, theirs := put(now.Add(-2*scratchStays)), put(now.Add(-time.Minute))
+		env := core.Env{Now: func() time.Time { return now.Add(skew) }}
+		for f, err := range New(dated{m}, env).Examine(t.Context()) {
+			if err != nil || f.Verdict == core.VerdictFailed && f.What != "clock" {
+				t.Errorf("skew %v: %+v, %v", skew, f, err)
+			}
+		}
+		if got := m.keys(); !slices.Equal(got, []string{theirs}) {
+			t.Errorf("skew %v: of %q and %q there are %q", skew, ours, theirs, got)
+		}
+	}
+}
+
+// dated is a memory that tells when uploads began.
+type dated struct{ *memory }
+
+func (d dated) Multiparts(ctx context.Context, prefix string) iter.Seq2[Multipart, error] {
+	return func(yield func(Multipart, error) bool) {
+		for m, err := range d.memory.Multiparts(ctx, prefix) {
+			if !yield(startedAt{m, d.now()}, err) {
+				return
+			}
+		}
+	}
+}
+
+type startedAt struct {
+	Multipart
+	at time.Time
+}
+
+func (s startedAt) Started() time.Time { return s.at }
+
+// forgetful is a place where nobody finds the uploads that were begun.
+type forgetful struct{ *memory }
+
+func (forgetful) Multiparts(context.Context, string) iter.Seq2[Multipart, error] {
+	return func(func(Multipart, error) bool) {}
+}
+
+// TestExamineForgetful goes on where uploads cannot be found again.
+func TestExamineForgetful(t *testing.T) {
+	m := newMemory()
+	const want = "write ok, clock ok, list ok, read ok, write parts ok, find uploads note, list parts ok, abort uploads ok, delete ok"
+	if got := strings.Join(examine(t, forgetful{m}, core.Env{}), ", "); got != want {
+		t.Errorf("found\n\t%s\nwant\n\t%s", got, want)
+	}
+	if len(m.keys())+len(m.uploads) > 0 {
+		t.Errorf("left: %v and %d uploads", m.keys(), len(m.uploads))
+	}
+}
+
+// walled is a memory of directories with rights of their own.
+type walled struct {
+	*memory
+	wall string
+}
+
+func (w walled) Writable(_ context.Context, prefix string) error {
+	if prefix == w.wall {
+		return &core.Error{Kind: core.ErrDenied}
+	}
+	return nil
+}
+
+// TestExamineWritable looks where backups are, past what waits and tries again.
+func TestExamineWritable(t *testing.T) {
+	for wall, want := range map[string]string{dataPrefix: "write failed", metaPrefix: "write failed", "": "write ok"} {
+		m := newMemory()
+		if found := examine(t, Retry(walled{m, wall}, core.Env{}), core.Env{}); !slices.Contains(found, want) {
+			t.Errorf("%q is walled: %q, want %q", wall, found, want)
+		}
+		if len(m.keys()) > 0 {
+			t.Errorf("left: %v", m.keys())
+		}
 	}
 }
 

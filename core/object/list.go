@@ -12,8 +12,13 @@ import (
 	"github.com/offsite-backup/offsite/core"
 )
 
-// ahead is how many metadata documents a list fetches before they are asked for.
-const ahead = 16
+const (
+	// ahead is how many metadata documents a list fetches before they are asked for.
+	ahead = 16
+	// window is how many objects are listed before they are asked for: a page of most
+	// providers.
+	window = 1000
+)
 
 // List yields every backup in the order of core.ID.Compare.
 //
@@ -27,33 +32,21 @@ func (a *Agent) List(ctx context.Context) iter.Seq2[core.Backup, error] {
 			yield(core.Backup{}, err)
 			return
 		}
-		l := &list{call: c, results: make(chan chan listed, ahead), seen: map[core.ID]bool{}}
+		l := &list{call: c, results: make(chan chan listed, ahead), before: a.cache.read()}
+		l.now = a.cache.write(l.before)
 		inner, stop := context.WithCancel(c.Context)
 		go l.produce(inner)
+		through := false
 		defer func() {
 			stop()
 			for r := range l.results {
 				<-r
 			}
+			if err := l.now.end(through); err != nil {
+				a.env.Log.Debug("metadata is not cached", "agent", a.Name(), "error", err)
+			}
 		}()
-		for r := range l.results {
-			got := <-r
-			if got.skip {
-				continue
-			}
-			if got.err != nil {
-				c.id = got.backup.ID
-				got.err = c.error(got.err)
-			}
-			if !yield(got.backup, got.err) || got.ends() {
-				return
-			}
-		}
-		if !l.whole { // the walk was ended between two documents
-			yield(core.Backup{}, c.error(context.Cause(c)))
-			return
-		}
-		a.cache.keep(l.seen)
+		through = l.deliver(yield)
 	}
 }
 
@@ -61,11 +54,13 @@ func (a *Agent) List(ctx context.Context) iter.Seq2[core.Backup, error] {
 type list struct {
 	*call
 	results chan chan listed // in order; each gets one
-	seen    map[core.ID]bool
-	whole   bool // whether the walk reached the end; read after results is closed
+	before  *cacheReader     // for produce
+	now     *cacheWriter     // for deliver
+	whole   bool             // whether the walk reached the end; read after results is closed
 }
 
 type listed struct {
+	cached // its document, where it was understood
 	backup core.Backup
 	err    error
 	skip   bool // deleted while the list was read
@@ -73,6 +68,28 @@ type listed struct {
 
 // ends says that it is the error that ends the list.
 func (l listed) ends() bool { return l.err != nil && l.backup.ID == "" }
+
+// deliver hands on what is found, in order, and says whether that was all there is.
+func (l *list) deliver(yield func(core.Backup, error) bool) bool {
+	for r := range l.results {
+		got := <-r
+		if got.skip {
+			continue
+		}
+		if got.err != nil {
+			l.id = got.backup.ID
+			got.err = l.error(got.err)
+		}
+		if !yield(got.backup, got.err) || got.ends() {
+			return false
+		}
+		l.now.keep(got.cached)
+	}
+	if !l.whole { // the walk was ended between two documents
+		yield(core.Backup{}, l.error(context.Cause(l)))
+	}
+	return l.whole
+}
 
 // produce walks the place and fetches documents ahead of the caller. It ends the
 // call, not the caller, who may close the agent in the middle of a list.
@@ -101,7 +118,7 @@ func (l *list) produce(ctx context.Context) {
 			result <- listed{err: err}
 			return
 		}
-		l.seen[doc.id] = true
+		doc.cached = l.before.of(doc.id, doc.meta)
 		fetches <- fetch{doc, result} // workers end with ctx
 	}
 	l.whole = true
@@ -114,22 +131,31 @@ type fetch struct {
 }
 
 // A document is a metadata document as the place lists it, with the archives of
-// its id.
+// its id, and as it is cached.
 type document struct {
 	id       core.ID
 	meta     Object
 	archives []Object
+	cached   cached
 }
 
-// documents joins the lists of metadata and of archives, which have one order.
+// documents joins the lists of metadata and of archives, which have one order. Both are
+// made at once, each ahead of the other, from the first document on: without one, the
+// archives are not asked for.
 func (a *Agent) documents(ctx context.Context) iter.Seq2[document, error] {
 	return func(yield func(document, error) bool) {
-		data := pull(a.store.List(ctx, dataPrefix, ""))
-		defer data.stop()
-		for meta, err := range a.store.List(ctx, metaPrefix, "") {
-			doc := document{id: metaID(meta.Key), meta: meta}
+		ctx, stop := context.WithCancel(ctx)
+		var both sync.WaitGroup
+		defer both.Wait()
+		defer stop()
+		var data *stream
+		for metas := a.stream(ctx, &both, metaPrefix); metas.peek() || metas.err != nil; metas.have = false {
+			doc, err := document{id: metaID(metas.head.Key), meta: metas.head}, metas.err
 			if err == nil && doc.id == "" {
 				continue
+			}
+			if data == nil && err == nil {
+				data = a.stream(ctx, &both, dataPrefix)
 			}
 			if err == nil {
 				doc.archives, err = data.of(doc.id)
@@ -141,32 +167,53 @@ func (a *Agent) documents(ctx context.Context) iter.Seq2[document, error] {
 	}
 }
 
-// archives is a list of archives that is read id by id.
-type archives struct {
-	next func() (Object, error, bool)
-	stop func()
-	head Object // the next one, where have
-	have bool
-	err  error
+// A stream is a list of objects, made ahead of who reads it.
+type stream struct {
+	context.Context
+	found chan found
+	head  Object // the next one, where have
+	have  bool
+	err   error // that ended it
 }
 
-func pull(seq iter.Seq2[Object, error]) *archives {
-	next, stop := iter.Pull2(seq)
-	return &archives{next: next, stop: stop}
+type found struct {
+	Object
+	err error
 }
 
-// peek reads the next one unless it is there.
-func (s *archives) peek() bool {
-	if !s.have && s.err == nil {
-		s.head, s.err, s.have = s.next()
-		s.have = s.have && s.err == nil
+// stream lists what is below a prefix, until ctx ends; then running is done.
+func (a *Agent) stream(ctx context.Context, running *sync.WaitGroup, prefix string) *stream {
+	s := &stream{Context: ctx, found: make(chan found, window)}
+	running.Go(func() {
+		defer close(s.found)
+		for o, err := range a.store.List(ctx, prefix, "") {
+			select {
+			case s.found <- found{o, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return s
+}
+
+// peek waits for the next one unless it is there.
+func (s *stream) peek() bool {
+	if s.have || s.err != nil {
+		return s.have
 	}
+	next, ok := <-s.found
+	s.head, s.err = next.Object, next.err
+	if !ok {
+		s.err = context.Cause(s) // else a list that was ended would seem to be whole
+	}
+	s.have = ok && s.err == nil
 	return s.have
 }
 
 // of returns the archives of id and passes over those before; ids are asked for
 // in order.
-func (s *archives) of(id core.ID) (found []Object, err error) {
+func (s *stream) of(id core.ID) (found []Object, err error) {
 	for ; s.peek(); s.have = false {
 		if have := dataID(s.head.Key); have == id {
 			found = append(found, s.head)
@@ -179,7 +226,7 @@ func (s *archives) of(id core.ID) (found []Object, err error) {
 
 // entry reads one document of a list.
 func (a *Agent) entry(ctx context.Context, doc document) listed {
-	b, err := a.read(ctx, doc.id, doc.meta)
+	b, known, err := a.document(ctx, doc)
 	if errors.Is(err, core.ErrNotFound) {
 		return listed{skip: true}
 	}
@@ -195,7 +242,22 @@ func (a *Agent) entry(ctx context.Context, doc document) listed {
 	if err != nil {
 		b = core.Backup{ID: doc.id}
 	}
-	return listed{backup: b, err: err}
+	return listed{cached: known, backup: b, err: err}
+}
+
+// document returns the metadata of a document that was listed, from the cache where it
+// has that. What is not understood is not cached: it may be read better next time.
+func (a *Agent) document(ctx context.Context, doc document) (core.Backup, cached, error) {
+	if doc.cached.doc != nil {
+		if b, err := core.DecodeBackup(doc.id, doc.cached.doc); err == nil {
+			return b, doc.cached, nil
+		}
+	}
+	b, text, err := a.read(ctx, doc.id, doc.meta)
+	if err != nil {
+		return core.Backup{}, cached{}, err
+	}
+	return b, cached{id: doc.id, version: doc.meta.Version, doc: text}, nil
 }
 
 var errNoArchive = errors.New("the archive is not there")
@@ -220,22 +282,15 @@ func (a *Agent) archiveOf(ctx context.Context, b core.Backup, known []Object) (o
 	return o, err
 }
 
-// read returns the metadata that o holds.
-func (a *Agent) read(ctx context.Context, id core.ID, o Object) (core.Backup, error) {
-	if doc, ok := a.cache.get(id, o); ok {
-		return core.DecodeBackup(id, doc)
-	}
+// read returns the metadata that o holds, and its document.
+func (a *Agent) read(ctx context.Context, id core.ID, o Object) (b core.Backup, doc []byte, err error) {
 	if o.Size > core.MaxMetadata {
-		return core.Backup{}, core.Errorf(core.ErrDamaged, "metadata of %d bytes", o.Size)
+		return b, nil, core.Errorf(core.ErrDamaged, "metadata of %d bytes", o.Size)
 	}
-	doc, err := a.bytes(ctx, o)
-	if err != nil {
-		return core.Backup{}, err
+	if doc, err = a.bytes(ctx, o); err == nil {
+		b, err = core.DecodeBackup(id, doc)
 	}
-	if err := a.cache.put(id, o, doc); err != nil {
-		a.env.Log.Debug("metadata is not cached", "agent", a.Name(), "id", id, "error", err)
-	}
-	return core.DecodeBackup(id, doc)
+	return b, doc, err
 }
 
 // bytes reads a small object whole, and compares it with its checksum where the place
@@ -277,7 +332,7 @@ func (c *call) find() (core.Backup, Object, error) {
 	if err != nil {
 		return core.Backup{}, Object{}, err
 	}
-	b, err := c.agent.read(c, c.id, meta)
+	b, _, err := c.agent.read(c, c.id, meta)
 	if err != nil {
 		return core.Backup{}, Object{}, err
 	}

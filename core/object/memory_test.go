@@ -23,6 +23,7 @@ type memory struct {
 	limits transfer.Limits
 	summed bool // whether it tells checksums and tokens of objects, as some places do
 	wrong  bool // whether what it stores has another checksum
+	now    func() time.Time
 
 	mu       sync.Mutex
 	objects  map[string]stored
@@ -43,7 +44,7 @@ type stored struct {
 
 func newMemory() *memory {
 	return &memory{
-		limits:  transfer.Limits{PartSize: 64 << 10, Workers: 3},
+		limits: transfer.Limits{PartSize: 64 << 10, Workers: 3}, now: time.Now,
 		objects: map[string]stored{}, uploads: map[string]*parts{},
 	}
 }
@@ -88,7 +89,7 @@ func (m *memory) create(key, token string, body []byte) (Object, error) {
 		return Object{}, core.Errorf(core.ErrExists, "%s", key)
 	}
 	m.versions++
-	o := Object{Key: key, Size: int64(len(body)), Version: fmt.Sprint(m.versions), Modified: time.Now()}
+	o := Object{Key: key, Size: int64(len(body)), Version: fmt.Sprint(m.versions), Modified: m.now()}
 	if m.summed {
 		o.Token, o.Sum, o.Summed = token, sum(body), true
 	}

@@ -278,6 +278,32 @@ func TestReadingIsTold(t *testing.T) {
 	}
 }
 
+// TestCommitMeetsTakeBack is another upload of the same id that takes its metadata back
+// between this one's commit and the look at why that failed: this one begins anew.
+func TestCommitMeetsTakeBack(t *testing.T) {
+	m := newMemory()
+	key, met := metaKey(id), 0
+	m.before = func(request string) error {
+		switch {
+		case met == 0 && strings.HasPrefix(request, "put meta/"):
+			met++
+			_, err := m.create(key, "", []byte("{}"))
+			return err
+		case met == 1 && strings.HasPrefix(request, "stat meta/"):
+			met++
+			delete(m.objects, key)
+		}
+		return nil
+	}
+	a, body := open(t, m, core.Env{}), content(3, 200<<10)
+	if err := a.Upload(t.Context(), source(t, id, body)); err != nil || met != 2 {
+		t.Fatalf("met %d: %v", met, err)
+	}
+	if got, err := download(t, a, id); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("downloaded %d bytes, %v", len(got), err)
+	}
+}
+
 // TestPartsMixed is another upload of the same id that goes on with this one's parts
 // and sends others: this one begins anew with parts of its own.
 func TestPartsMixed(t *testing.T) {

@@ -33,9 +33,10 @@ type retrying struct {
 }
 
 var (
-	_ Settler   = (*retrying)(nil)
-	_ Protector = (*retrying)(nil)
-	_ Explainer = (*retrying)(nil)
+	_ Settler     = (*retrying)(nil)
+	_ Protector   = (*retrying)(nil)
+	_ Writability = (*retrying)(nil)
+	_ Explainer   = (*retrying)(nil)
 )
 
 // flips is how often bytes are sent again that arrived as others.
@@ -133,6 +134,15 @@ func (s *retrying) Protected(ctx context.Context, key string) (until time.Time, 
 	return until, err
 }
 
+// Writable is Writability's, where the Store is one.
+func (s *retrying) Writable(ctx context.Context, prefix string) error {
+	inner, ok := s.Store.(Writability)
+	if !ok {
+		return nil
+	}
+	return s.retry.Do(ctx, func(w *transfer.Watch) error { return inner.Writable(w, prefix) })
+}
+
 // Right is Explainer's, where the Store is one.
 func (s *retrying) Right(err error) string {
 	if inner, ok := s.Store.(Explainer); ok {
@@ -197,6 +207,12 @@ func (s *retrying) Multiparts(ctx context.Context, prefix string) iter.Seq2[Mult
 type retryingParts struct {
 	Multipart
 	store *retrying
+}
+
+// InOrder is Ordered's, where the Multipart is one.
+func (m retryingParts) InOrder() bool {
+	inner, ok := m.Multipart.(Ordered)
+	return ok && inner.InOrder()
 }
 
 func (m retryingParts) Parts(ctx context.Context) (parts []Part, err error) {

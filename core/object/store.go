@@ -96,6 +96,13 @@ type Protector interface {
 	Protected(ctx context.Context, key string) (until time.Time, err error)
 }
 
+// A Writability is a Store whose rights are of each directory.
+type Writability interface {
+	// Writable answers nil when objects can be made whose keys begin with a prefix, up to
+	// and with a slash, or what Put would answer. It leaves nothing that a list shows.
+	Writable(ctx context.Context, prefix string) error
+}
+
 // An Explainer is a Store that can tell an operator more of its place than its
 // operations show.
 type Explainer interface {
@@ -152,4 +159,11 @@ type Multipart interface {
 
 	// Abort removes all parts; when there are none it does nothing.
 	Abort(ctx context.Context) error
+}
+
+// An Ordered is a Multipart at a place that may take parts in no order but their own.
+type Ordered interface {
+	// InOrder says whether Put is to be called for one part after the other. What it
+	// says stays so.
+	InOrder() bool
 }

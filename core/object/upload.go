@@ -57,14 +57,15 @@ type upload struct {
 const tries = 3
 
 // run uploads, and anew where another upload of the same id, which came to its end
-// meanwhile, took the parts away, or mixed its own with them: then it finds the
-// backup there, or sends parts that nobody else knows of. Where the source's file
+// meanwhile, took the parts or its metadata away, or mixed its own with them: then it
+// finds the backup there, or sends parts that nobody else knows of. Where the source's file
 // turned out not to be shared, its bytes are sent.
 func (u *upload) run() (err error) {
 	for range tries {
 		err = u.once()
 		mixed, unshared := errors.Is(err, errMixed), errors.Is(err, errUnshared)
-		if u.failed.load() != nil || !mixed && !unshared && !errors.Is(err, core.ErrNotFound) {
+		again := mixed || unshared || errors.Is(err, errTaken) || errors.Is(err, core.ErrNotFound)
+		if u.failed.load() != nil || !again {
 			break
 		}
 		u.alone, u.copies = mixed, u.copies || unshared
@@ -74,6 +75,10 @@ func (u *upload) run() (err error) {
 }
 
 var errMixed = errors.New("another upload of the same id changed its parts")
+
+// errTaken is of a name at which there is nothing to look at: whoever had it has taken
+// it back, or it is and stays that of something else, such as a directory.
+var errTaken = errors.New("its name is taken by what is no backup")
 
 func (u *upload) once() error {
 	if err := u.free(); err != nil {
@@ -275,6 +280,9 @@ func (u *upload) commit(b core.Backup) error {
 	}
 	same := u.sameBackup(b)
 	if errors.Is(same, core.ErrNotFound) {
+		if errors.Is(err, core.ErrExists) {
+			err = fmt.Errorf("%w: %w", errTaken, err)
+		}
 		return err
 	}
 	return same
@@ -288,7 +296,7 @@ func (u *upload) sameBackup(b core.Backup) error {
 	if err != nil {
 		return err
 	}
-	stored, err := u.agent.read(u, u.id, o)
+	stored, _, err := u.agent.read(u, u.id, o)
 	if err == nil && stored.Size == b.Size && stored.SHA256 == b.SHA256 {
 		if _, err := u.agent.archiveOf(u, stored, nil); err != nil {
 			return err

@@ -33,6 +33,9 @@ func (u *upload) through(parts Multipart, send transfer.Send) (core.Backup, erro
 	send.Put = func(ctx context.Context, p Part, body *io.SectionReader) error {
 		return parts.Put(ctx, p, u.limited(ctx, body))
 	}
+	if in, ok := parts.(Ordered); ok && in.InOrder() {
+		send.Limits.Workers = 1
+	}
 	stop := u.expect()
 	sent, err := send.Run(u)
 	stop()

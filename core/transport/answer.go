@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -64,4 +65,67 @@ func Unanswered(err error, lookAt string) *core.Error {
 		e.Detail = fmt.Sprintf("there is no host %s: look at %s", name.Name, lookAt)
 	}
 	return e
+}
+
+// statuses are what a status means that is no provider's code.
+var statuses = map[int]core.ErrorKind{
+	http.StatusUnauthorized:                 core.ErrUnauthenticated,
+	http.StatusForbidden:                    core.ErrDenied,
+	http.StatusNotFound:                     core.ErrNotFound,
+	http.StatusRequestTimeout:               core.ErrUnavailable,
+	http.StatusConflict:                     core.ErrUnavailable, // somebody else is at the same object
+	http.StatusPreconditionFailed:           core.ErrExists,
+	http.StatusRequestedRangeNotSatisfiable: core.ErrChanged,
+	http.StatusTooManyRequests:              core.ErrThrottled,
+	http.StatusNotImplemented:               core.ErrUnsupported,
+	http.StatusInsufficientStorage:          core.ErrNoSpace,
+}
+
+// Kind is what the status of a refusal means where the provider's code does not say it:
+// what a client got wrong, redirects among it, is ErrUnsupported, and what the server did
+// ErrUnavailable.
+func Kind(status int) core.ErrorKind {
+	if k, ok := statuses[status]; ok {
+		return k
+	}
+	if status >= 300 && status < 500 {
+		return core.ErrUnsupported
+	}
+	return core.ErrUnavailable
+}
+
+// Moved says where a redirect points, which is not followed: what was meant for one host
+// is not for another. lookAt is what a person looks at where it points nowhere.
+func Moved(h http.Header, lookAt string) string {
+	to, err := url.Parse(h.Get("Location"))
+	if err != nil || to.Host == "" {
+		return "(the server points to another place and does not say where: look at " + lookAt + ")"
+	}
+	return fmt.Sprintf("(the server points to %s://%s, and redirects are not followed: give the endpoint that is meant)", to.Scheme, to.Host)
+}
+
+// Loopback says whether a host is this machine, to which secrets go without TLS.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// A Body is what a server sends, which may end early in more ways than one.
+type Body struct {
+	io.ReadCloser
+	Left      int64             // bytes that are still to come
+	Translate func(error) error // of errors; io.EOF is none
+}
+
+// Read gives io.EOF only after all bytes came.
+func (b *Body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.Left -= int64(n)
+	if err == io.EOF && b.Left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && err != io.EOF {
+		err = b.Translate(err)
+	}
+	return n, err
 }
