@@ -39,12 +39,13 @@ build:
 	$(GO) build -trimpath $(if $(TAGS),-tags $(TAGS)) -o offsite ./cmd/offsite
 
 # CI tells the tests that this machine has what they need: what is missing is then a
-# failure, not a skip. Where the suite takes longest, it tries each case fewer times;
-# make suites does all of it.
-BRIEF := ./agents/azure ./agents/gcs ./agents/sftp
+# failure, not a skip. At real servers the suite tries each case fewer times; make suites
+# does all of it. What takes longest comes first: the tests of the program, which know
+# nothing of -short, wait more than they compute.
+BRIEF := ./cmd/offsite ./agents/gcs ./agents/sftp ./agents/azure ./agents/s3
 test: tools
 	CI=true $(GO) test -race -count=1 -p=3 -short -timeout=40m $(BRIEF)
-	CI=true $(GO) test -race -count=1 -p=3 -timeout=40m $$($(GO) list ./... | grep -v $(BRIEF:.%=-e '%$$'))
+	CI=true $(GO) test -race -count=1 -p=3 -timeout=40m ./conformance/reference $$($(GO) list ./... | grep -v $(patsubst .%,-e '%$$',$(BRIEF) ./conformance/reference))
 
 suites: tools
 	CI=true $(GO) test -race -count=1 -p=1 -timeout=40m ./agents/...
@@ -56,9 +57,10 @@ resume: tools
 crash: tools
 	CI=true OFFSITE_CRASH_POINTS=60 $(GO) test -count=1 -timeout=20m -v -run='^TestCrash$$' ./cmd/offsite
 
-# On a machine that does nothing else. TREE is a folder to send to several places.
+# On a machine that does nothing else. TREE is a folder to send to several places at
+# once; without it one is made, of source.
 bench: build $(MINIO) $(AZURITE) $(RCLONE)
-	$(GO) run ./bench -offsite ./offsite -rclone $(RCLONE) -tree $(or $(TREE),$(shell $(GO) env GOROOT))
+	$(GO) run ./bench -offsite ./offsite -rclone $(RCLONE) $(if $(TREE),-tree $(TREE),-tree-mib 725)
 
 check: fmt vet staticcheck
 

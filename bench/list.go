@@ -43,7 +43,7 @@ func (b bench) list(ctx context.Context) error {
 	for round := range b.rounds {
 		env := []string{
 			"AWS_ACCESS_KEY_ID=" + server.Key.ID, "AWS_SECRET_ACCESS_KEY=" + server.Key.Secret,
-			"OFFSITE_STATE=" + filepath.Join(dir, "state"), "XDG_CACHE_HOME=" + filepath.Join(dir, fmt.Sprint("cache-", round)),
+			"OFFSITE_STATE=" + filepath.Join(dir, fmt.Sprint("state-", round)), // the cache is in there
 		}
 		for _, t := range []*table{&cold, &again} {
 			used, err := measure(ctx, env, b.offsite, "list", "--quiet", "--json", "--from", s3Place(server.URL))

@@ -24,7 +24,8 @@ func main() {
 	flag.Int64Var(&b.size, "mib", 1024, "size of the archive in `MiB`")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each contender runs; the median counts")
 	flag.StringVar(&b.dir, "dir", "/dev/shm", "where source, server and target lie; best in memory")
-	flag.StringVar(&b.folder, "tree", "", "a `folder` that is sent to several places at once; none leaves that out")
+	flag.StringVar(&b.folder, "tree", "", "a `folder` that is sent to several places at once")
+	flag.Int64Var(&b.folderSize, "tree-mib", 0, "make that folder, of so many `MiB` of Go's own source and that of its modules; without a folder, 0 leaves that out")
 	flag.StringVar(&b.offsite, "offsite", "./offsite", "the built program")
 	flag.StringVar(&b.rcloneProgram, "rclone", "rclone", "rclone, to compare with")
 	flag.Parse()
@@ -44,6 +45,7 @@ type bench struct {
 	dir           string
 	source        string // the file that is sent
 	folder        string
+	folderSize    int64 // MiB, of one to be made
 	offsite       string
 	rcloneProgram string
 }
@@ -73,7 +75,7 @@ func (b bench) run(ctx context.Context, only string) (err error) {
 		title string
 		run   func(context.Context) error
 	}{{"list", b.list}, {"tree", b.tree}} {
-		if !strings.Contains(more.title, only) || more.title == "tree" && b.folder == "" {
+		if !strings.Contains(more.title, only) || more.title == "tree" && b.folder == "" && b.folderSize == 0 {
 			continue
 		}
 		if err := more.run(ctx); err != nil {
@@ -92,5 +94,8 @@ func (b bench) measure(ctx context.Context, p place) error {
 	}
 	up.print(os.Stdout, p.title+", up")
 	down.print(os.Stdout, p.title+", down")
+	if p.note != "" {
+		fmt.Printf("%s\n\n", p.note)
+	}
 	return nil
 }

@@ -19,6 +19,7 @@ const (
 // A place is a kind of server to measure at.
 type place struct {
 	title string
+	note  string // below its tables
 	start func(ctx context.Context, b bench, dir string) (site, error)
 }
 
@@ -39,13 +40,23 @@ type contender struct {
 }
 
 // places are in the order of their tables.
-var places = []place{{"S3 (MinIO)", s3}, {"Azure (Azurite)", azure}, {"SFTP (OpenSSH)", sftp}, {"SFTP, 40 ms away", sftpFar}, {"GCS (a server of our own)", gcs}, {"local", local}}
+var places = []place{
+	{"S3 (MinIO)", "", s3},
+	{"Azure (Azurite)", "", azure},
+	{"SFTP (OpenSSH)", sftpNote, sftp},
+	{"SFTP, 40 ms away", sftpNote, sftpFar},
+	{"GCS (a server of our own)", "", gcs},
+	{"local", "", local},
+}
 
 // at lets every contender store and fetch once at a fresh server, first in turn.
 func (b bench) at(ctx context.Context, p place, round int, up, down *table) error {
 	dir := filepath.Join(b.dir, fmt.Sprint("round-", round))
 	defer func() { _ = os.RemoveAll(dir) }()
 	if err := os.MkdirAll(filepath.Join(dir, "server"), 0o700); err != nil {
+		return err
+	}
+	if err := mark(b.source); err != nil {
 		return err
 	}
 	s, err := p.start(ctx, b, filepath.Join(dir, "server"))

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -46,6 +47,17 @@ func random(path string, size int64) error {
 		return err
 	}
 	return f.Close()
+}
+
+// mark makes a file another one, so that nobody takes what is left of an earlier round
+// for it: it would be fetched, and not be the same.
+func mark(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(f, rand.Reader, 16)
+	return errors.Join(err, f.Close())
 }
 
 // same says whether two files have the same bytes.
