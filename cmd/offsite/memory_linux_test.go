@@ -74,7 +74,7 @@ func (h *host) boundedBy(bound int64, args ...string) {
 }
 
 // TestMemoryOverNetwork sends a large file and fetches it, and packs and restores
-// it: OFFSITE_MEMORY_GIB, or a GiB.
+// it: of OFFSITE_MEMORY_GIB, or a GiB, as in TestMemoryOfOneLargeFile.
 func TestMemoryOverNetwork(t *testing.T) {
 	each(t, func(h *host, r remote) {
 		h.dir = h.TempDir() // only the server's copy is in memory
@@ -102,8 +102,7 @@ func TestMemoryOverNetwork(t *testing.T) {
 
 func TestMemoryOfOneLargeFile(t *testing.T) {
 	h := newHost(t)
-	const size = 4 << 30
-	h.writeLarge(h.at("source", "large"), size)
+	h.writeLarge(h.at("source", "large"), memoryGiB(t)<<30)
 	h.bounded("backup", "source", "--to", "copies")
 	id := h.ids("copies")[0]
 	h.bounded("restore", id, "restored", "--from", "copies", "--below", h.at("source"))

@@ -81,6 +81,7 @@ func (h *host) between(when string, r remote, forgets bool, size int64, request 
 		}
 		killed := u.kill(seen)
 		u.proxy.Arm()
+		u.proxy.Cut()
 		before := u.proxy.Counts().Up
 		whole := r.archived()
 		late := !killed || len(u.ids(r.place(r.address))) > 0
