@@ -32,7 +32,8 @@ const slack = 1 << 20
 
 // TestResume kills an upload with SIGKILL at moments drawn by the bytes that the
 // server holds. The backup is not listed, and the same command sends no more than
-// what was in flight, also with nothing but the id to go on.
+// what was in flight, also with nothing but the id to go on. Where there are requests
+// to look at, that of the metadata is held, so that none is through before it is killed.
 func TestResume(t *testing.T) {
 	each(t, func(h *host, r remote) {
 		size := resumeSize(h.T, r)
@@ -44,10 +45,16 @@ func TestResume(t *testing.T) {
 		for i := range r.times(10) {
 			percent := 5 + draw.Int64N(91)
 			u := h.upload(r, i%2 == 1)
-			if u.kill(func() bool { return r.held() >= size*percent/100 }) {
+			hold := &fault.Rule{Match: r.metadata, Fault: fault.StallUp(0)}
+			if !r.opaque {
+				u.proxy.Arm(hold)
+			}
+			u.kill(func() bool { return r.held() >= size*percent/100 || hold.Fired() > 0 })
+			u.proxy.Arm()
+			u.proxy.Cut()
+			if u.again(fmt.Sprintf("killed with %d %% at the server", percent), size) {
 				killed++
 			}
-			u.again(fmt.Sprintf("killed with %d %% at the server", percent), size)
 		}
 		if n := r.times(10); killed < n*2/3 {
 			h.Errorf("%d of %d uploads were killed", killed, n)
@@ -79,14 +86,12 @@ func (h *host) between(when string, r remote, forgets bool, size int64, request 
 			u.proxy.Arm(rule)
 			seen = func() bool { return rule.Fired() > 0 }
 		}
-		killed := u.kill(seen)
+		u.kill(seen)
 		u.proxy.Arm()
 		u.proxy.Cut()
 		before := u.proxy.Counts().Up
 		whole := r.archived()
-		late := !killed || len(u.ids(r.place(r.address))) > 0
-		u.again("killed between "+when, size)
-		if late {
+		if !u.again("killed between "+when, size) {
 			continue
 		}
 		most := int64(slack)
@@ -120,21 +125,25 @@ func (h *host) upload(r remote, forgets bool) *uploading {
 	return u
 }
 
-// kill starts the upload and kills it when the moment has come. It says whether it
-// was killed.
-func (u *uploading) kill(now func() bool) bool {
+// kill starts the upload and kills it when the moment has come, or lets it end before.
+func (u *uploading) kill(now func() bool) {
 	u.Helper()
-	return u.killWhenOf(u.command(u.args...), now)
+	u.killWhenOf(u.command(u.args...), now)
 }
 
 // again looks that nothing is listed, gives the same command again, and looks at
-// what it sent, what is stored now, and what is left.
-func (u *uploading) again(when string, size int64) {
+// what it sent, what is stored now, and what is left. It says false of an upload that
+// was through before it was killed, which is only taken from the place.
+func (u *uploading) again(when string, size int64) bool {
 	u.Helper()
 	direct := u.remote.place(u.remote.address)
 	if ids := u.ids(direct); len(ids) > 0 {
-		// It was through before it was killed, or it is a lie.
-		u.fetch(when, ids[0])
+		if !u.remote.opaque {
+			u.Fatalf("%s: %q are listed, of which no metadata was let through", when, ids)
+		}
+		u.fetch(when, ids[0]) // or it is a lie
+		u.clear(ids[0])
+		return false
 	}
 	if u.forgets {
 		u.forget()
@@ -151,15 +160,22 @@ func (u *uploading) again(when string, size int64) {
 	if left := u.remote.left(); len(left) > 0 {
 		u.Errorf("%s: left: %q", when, left)
 	}
-	u.run(0, "delete", ids[0], "--yes", "--from", direct)
-	u.remote.purge()
 	if left := files(u.at("state", "offsite", "runs")); len(left) > 0 {
 		u.Errorf("%s: left in the state folder: %q", when, left)
 	}
-	u.forget()
+	u.clear(ids[0])
 	if u.Failed() {
 		u.FailNow()
 	}
+	return true
+}
+
+// clear takes the backup from the place, and the state folder with it.
+func (u *uploading) clear(id string) {
+	u.Helper()
+	u.run(0, "delete", id, "--yes", "--from", u.remote.place(u.remote.address))
+	u.remote.purge()
+	u.forget()
 }
 
 // fetch compares what is stored with the file.
