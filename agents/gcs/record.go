@@ -156,28 +156,45 @@ func (r *record) load() error {
 
 var errBusy = core.Errorf(core.ErrNotFound, "another upload has this session")
 
+// A claim is that of an upload of this store on a record.
+type claim struct {
+	life context.Context // of the upload
+	lock *flock.Flock
+}
+
 // free answers errBusy where an upload has the record.
-func (r *record) free() error {
-	if err := r.hold((*flock.Flock).TryRLock); err != nil {
+func (s *store) free(r *record) error {
+	if err := s.hold(r, (*flock.Flock).TryRLock); err != nil {
 		return err
 	}
 	return r.lock.Unlock()
 }
 
 // claim makes a record an upload's, which lives as long as ctx.
-func (r *record) claim(ctx context.Context) error {
-	if err := r.hold((*flock.Flock).TryLock); err != nil {
+func (s *store) claim(ctx context.Context, r *record) error {
+	if err := s.hold(r, (*flock.Flock).TryLock); err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, func() { _ = r.lock.Unlock() }) // it ends with the process anyway
+	c := &claim{ctx, r.lock}
+	s.claims.Store(r.Token, c)
+	context.AfterFunc(ctx, func() {
+		s.claims.CompareAndDelete(r.Token, c)
+		_ = c.lock.Unlock() // it ends with the process anyway
+	})
 	return nil
 }
 
 // hold locks a record and reads what it has become meanwhile. One that was forgotten is
-// ErrNotFound.
-func (r *record) hold(try func(*flock.Flock) (bool, error)) error {
+// ErrNotFound. The claim of an upload that has ended is none, although what unlocks it
+// may not have run yet.
+func (s *store) hold(r *record, try func(*flock.Flock) (bool, error)) error {
 	if r.lock == nil {
 		return errBusy
+	}
+	if c, ok := s.claims.Load(r.Token); ok && c.(*claim).life.Err() != nil {
+		if err := c.(*claim).lock.Unlock(); err != nil {
+			return err
+		}
 	}
 	if ok, err := try(r.lock); err != nil {
 		return err

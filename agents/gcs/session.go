@@ -204,7 +204,7 @@ func (m *session) claim() error {
 	if m.mine {
 		return nil
 	}
-	err := m.record.claim(m.life)
+	err := m.store.claim(m.life, m.record)
 	m.mine, m.known = err == nil, false
 	return err
 }
@@ -213,7 +213,7 @@ func (m *session) claim() error {
 // cannot be gone on with.
 func (m *session) Parts(ctx context.Context) (all []object.Part, err error) {
 	if !m.mine {
-		err, m.known = m.record.free(), false
+		err, m.known = m.free(m.record), false
 	}
 	if err == nil {
 		err = m.ask(ctx)

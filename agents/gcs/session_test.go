@@ -382,11 +382,58 @@ func TestSessionGoesWhereItWasSent(t *testing.T) {
 	}
 }
 
+// An unhurried context never gets to what it is to do when it has ended.
+type unhurried struct{ context.Context }
+
+func (unhurried) AfterFunc(func()) (stop func() bool) { return func() bool { return true } }
+func (unhurried) Value(any) any                       { return nil } // not the context in it
+
+// The session of an upload that has ended is the next one's at once.
+func TestSessionIsFreeAtOnce(t *testing.T) {
+	server := fake.Get(t)
+	bucket := newBucket(t, server, fakegcs.Bucket{})
+	s := sessioned(t, server, bucket.Name, t.TempDir(), nil)
+	life, end := context.WithCancel(t.Context())
+	defer end()
+	m, err := s.Begin(unhurried{life}, "data/x", someToken)
+	body := prove.Noise(2 * quantum)
+	parts := partsOf(body, quantum)
+	if err == nil {
+		err = m.Put(life, parts[0], prove.Section(body[:quantum]))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() object.Multipart {
+		for m, err := range s.Multiparts(t.Context(), "data/") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		t.Fatal("no session is there")
+		return nil
+	}
+	_, err = next().Parts(t.Context())
+	prove.Kind(t, "while the upload lives", err, core.ErrNotFound)
+	end()
+	m = next()
+	if got, err := m.Parts(t.Context()); err != nil || len(got) != 1 {
+		t.Fatalf("after its end: %v, %v", got, err)
+	}
+	if err := m.Put(t.Context(), parts[1], prove.Section(body[quantum:])); err != nil {
+		t.Error(err)
+	}
+	if err := m.Abort(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A session that is refused for what it is no fault of is there for a later upload,
 // which sends what is missing. One that has ended is forgotten, and one that is given up
 // is cancelled.
 func TestSessionThatIsRefused(t *testing.T) {
-	server := fake.Get(t)
+	server := started(t)
 	bucket := newBucket(t, server, fakegcs.Bucket{})
 	file := filepath.Join(t.TempDir(), "archive.tar.zst")
 	if err := os.WriteFile(file, prove.Noise(4*minPart), 0o600); err != nil {

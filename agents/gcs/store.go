@@ -59,6 +59,7 @@ type store struct {
 	asking  turn
 	session *bool    // whether archives go up in one session; nil: not known yet
 	begun   sync.Map // sessions by their tokens, where there is no state folder
+	claims  sync.Map // those of this store's uploads, by tokens
 }
 
 var (
